@@ -1,0 +1,183 @@
+"""The settings of a run: defaults that every `configs/*.py` starts from, and their validation.
+
+A config is an `ml_collections.ConfigDict`, so that any field can be given on the command line as
+`--config.window.stride=256`. `Settings` is the same, checked and frozen: what the rest of the
+library sees.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from typing import Any
+
+from ml_collections import config_dict
+
+from jaxbpc.errors import InputError
+
+DTYPES = ("auto", "float32", "bfloat16")
+ATTENTIONS = ("auto", "blocked", "xla")
+MESH_AXES = ("data", "fsdp", "tensor")
+
+
+def default() -> config_dict.ConfigDict:
+    """The fields of a config with their defaults; a config file changes what it needs to."""
+    config = config_dict.ConfigDict()
+
+    config.model = model = config_dict.ConfigDict()
+    # Hub id, or a folder with Hugging Face safetensors.
+    model.path = ""
+    # Hub id or folder; None: the model's.
+    model.tokenizer = config_dict.placeholder(str)
+    model.revision = config_dict.placeholder(str)
+    # Of weights and activations: bfloat16 where the hardware has it, else float32. Norms, RoPE,
+    # softmax and the loss are float32 always.
+    model.dtype = "auto"
+    # One of ATTENTIONS.
+    model.attention = "auto"
+
+    config.data = data = config_dict.ConfigDict()
+    # Holds <corpus>.jsonl or <corpus>.json.
+    data.dir = "data/llm-compression"
+    data.corpora = ("commoncraw", "python", "arxiv_math")
+    # First n rows of each corpus; None: all.
+    data.samples = config_dict.placeholder(int)
+    # The prompt: {column} fields of a row are filled in, once, in the template alone.
+    data.template = "{content}"
+
+    config.window = window = config_dict.ConfigDict()
+    window.block_size = 1900
+    window.stride = 512
+
+    # Windows a device a step; 0: chosen (1 on CPU, else 8).
+    config.batch_per_device = 0
+
+    # Devices along each axis of the mesh. All 0: chosen; one may be -1: the rest of the devices.
+    config.mesh = mesh = config_dict.ConfigDict()
+    mesh.data = 0
+    mesh.fsdp = 0
+    mesh.tensor = 0
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A validated config. Fields are those of `default()`, with groups joined by `_`."""
+
+    model_path: str
+    model_tokenizer: str
+    model_revision: str | None
+    model_dtype: str
+    model_attention: str
+    data_dir: str
+    data_corpora: tuple[str, ...]
+    data_samples: int | None
+    data_template: str
+    window_block_size: int
+    window_stride: int
+    batch_per_device: int
+    mesh: tuple[int, int, int]
+
+
+def validate(config: config_dict.ConfigDict) -> Settings:
+    """Checks every field of `config`; nothing is read from disk.
+
+    Raises:
+      InputError: an unknown field, a wrong type or an impossible value, named.
+    """
+    _check_fields(config.to_dict(), default().to_dict(), "config")
+    _check_types(config.to_dict(), default(), "config")
+    model, data, window = config.model, config.data, config.window
+    if not model.path:
+        raise InputError("config.model.path is empty: give a hub id or a model's folder")
+    _check_choice("config.model.dtype", model.dtype, DTYPES)
+    _check_choice("config.model.attention", model.attention, ATTENTIONS)
+    corpora = tuple(name for entry in data.corpora for name in entry.split(",") if name)
+    if not corpora:
+        raise InputError("config.data.corpora is empty: name at least one corpus of data.dir")
+    for name in corpora:
+        if corpora.count(name) > 1 or "/" in name or "\\" in name or name.startswith("."):
+            raise InputError(
+                f"config.data.corpora has {name!r}: give the names of files in data.dir, each once"
+            )
+    if data.samples is not None and data.samples < 1:
+        raise InputError(f"config.data.samples is {data.samples}: give a positive number of rows")
+    if window.block_size < 1 or not 1 <= window.stride <= window.block_size:
+        raise InputError(
+            f"config.window.stride is {window.stride} with block_size {window.block_size}: "
+            "give a stride from 1 to block_size, so that each token is scored once"
+        )
+    if config.batch_per_device < 0:
+        raise InputError(f"config.batch_per_device is {config.batch_per_device}: give 0 or more")
+    sizes = tuple(int(config.mesh[axis]) for axis in MESH_AXES)
+    for axis, size in zip(MESH_AXES, sizes, strict=True):
+        if size < -1:
+            raise InputError(f"config.mesh.{axis} is {size}: give a number of devices, 0 or -1")
+    if sizes.count(-1) > 1:
+        raise InputError("config.mesh has more than one -1: the rest of the devices is one number")
+    return Settings(
+        model_path=model.path,
+        model_tokenizer=model.tokenizer or model.path,
+        model_revision=model.revision,
+        model_dtype=model.dtype,
+        model_attention=model.attention,
+        data_dir=data.dir,
+        data_corpora=corpora,
+        data_samples=data.samples,
+        data_template=data.template,
+        window_block_size=window.block_size,
+        window_stride=window.stride,
+        batch_per_device=config.batch_per_device,
+        mesh=sizes,  # type: ignore[arg-type]
+    )
+
+
+def fingerprint(fields: dict[str, Any]) -> str:
+    """SHA-256 of `fields` as canonical JSON, in hex: equal fields, equal fingerprint."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def unknown_field(name: str, known: list[str], where: str) -> InputError:
+    """The error for a field that does not exist, naming the nearest one that does."""
+    near = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {where}.{near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+    return InputError(f"{where}.{name} does not exist: {remedy}")
+
+
+def _check_fields(given: dict, known: dict, where: str) -> None:
+    """Refuses fields of `given` that `known` lacks, and the reverse."""
+    for name, value in given.items():
+        if name not in known:
+            raise unknown_field(name, list(known), where)
+        if isinstance(known[name], dict):
+            if not isinstance(value, dict):
+                raise InputError(f"{where}.{name} is {value!r}: it is a group of fields")
+            _check_fields(value, known[name], f"{where}.{name}")
+    for name in known:
+        if name not in given:
+            raise InputError(f"{where}.{name} is missing: start from jaxbpc.config.default()")
+
+
+def _check_types(given: dict, known: config_dict.ConfigDict, where: str) -> None:
+    """Refuses values of another type than the default's (placeholders know theirs)."""
+    for name, value in given.items():
+        expected = known.get_type(name)
+        if expected is config_dict.ConfigDict:
+            _check_types(value, known[name], f"{where}.{name}")
+            continue
+        if value is None and known[name] is None:
+            continue
+        if expected is tuple and isinstance(value, list):
+            value = tuple(value)
+        if type(value) is not expected or (
+            expected is tuple and not all(isinstance(v, str) for v in value)
+        ):
+            raise InputError(f"{where}.{name} is {value!r}: its type is {expected.__name__}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{name} is {value!r}: give one of {', '.join(choices)}{hint}")

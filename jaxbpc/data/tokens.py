@@ -1,0 +1,257 @@
+"""Documents → one stream of tokens, made once and cached on disk, memory-mapped when used.
+
+Each document is tokenised on its own with the tokenizer's defaults (a BOS stands before every
+document exactly where the tokenizer adds one); all ids are then one stream. Characters and bytes
+are counted on the text itself, never through tokens.
+
+A folder's `tokenizer.json` is used as it stands: the class that `tokenizer_config.json` names may
+rebuild the tokenizer and lose parts of it (GPT2Tokenizer drops the digit splitting of SmolLM2), and
+what it rebuilds differs between versions of transformers.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from jaxbpc import record
+from jaxbpc.config import fingerprint
+from jaxbpc.data import corpora
+from jaxbpc.errors import InputError
+
+_VERSION = 1  # of the cache's layout and of the rules above
+_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+)
+_ARRAYS = {"token_ids": np.uint32, "token_char_end": np.int64, "documents": np.int64}
+_BATCH_CHARACTERS = 1 << 20
+_BATCH_DOCUMENTS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenStream:
+    """A tokenised corpus. Arrays are memory maps of the cache.
+
+    token_ids: [N] uint32. token_char_end: [N] int64, characters of the corpus up to a token's end,
+    -1 where the tokenizer cannot tell. documents: [n, 6] int64 in the columns of
+    `record.DOCUMENT_COLUMNS`. bos: [k] int64, positions of tokens that stand for no text at a
+    document's begin.
+    """
+
+    token_ids: np.ndarray
+    token_char_end: np.ndarray
+    documents: np.ndarray
+    subsets: list[str]
+    characters: int
+    bytes: int
+    empty_documents: int
+    max_id: int
+    bos: np.ndarray
+    corpus_sha256: str
+
+
+def tokenizer_fingerprint(folder: pathlib.Path) -> str:
+    """SHA-256 over the names and bytes of a folder's tokenizer files.
+
+    Raises:
+      InputError: the folder has none.
+    """
+    digest = hashlib.sha256()
+    names = [name for name in _FILES if (folder / name).is_file()]
+    if not set(names) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
+        raise InputError(
+            f"{folder}: no tokenizer files (tokenizer.json, tokenizer.model, …): give a folder or "
+            "hub id as --config.model.tokenizer"
+        )
+    for name in names:
+        digest.update(f"{name}\0".encode())
+        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def load_tokenizer(folder: pathlib.Path):
+    """The Hugging Face tokenizer of a folder; no remote code is ever run. Raises InputError."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    has_json = (folder / "tokenizer.json").is_file()
+    cls = transformers.PreTrainedTokenizerFast if has_json else transformers.AutoTokenizer
+    try:
+        return cls.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as e:  # the library raises what it likes on files that it cannot read
+        reason = " ".join(str(e).split())[:200]
+        raise InputError(
+            f"{folder}: its tokenizer cannot be loaded ({type(e).__name__}: {reason}): give "
+            "another as --config.model.tokenizer"
+        )
+
+
+def stream(
+    path: pathlib.Path,
+    tokenizer_folder: pathlib.Path,
+    cache: pathlib.Path,
+    samples: int | None = None,
+    template: str = "{content}",
+    progress: Callable[[int], Any] | None = None,
+) -> TokenStream:
+    """The tokens of corpus file `path`, from the cache where they have been made before.
+
+    Args:
+      progress: called with the number of characters of each batch that was tokenised.
+
+    Raises:
+      InputError: a fault in the corpus or tokenizer.
+    """
+    import filelock
+
+    sha256 = corpora.file_sha256(path)
+    key = fingerprint(
+        {
+            "version": _VERSION,
+            "corpus": sha256,
+            "tokenizer": tokenizer_fingerprint(tokenizer_folder),
+            "samples": samples,
+            "template": template,
+            "libraries": _library_versions(),
+        }
+    )
+    folder = cache / "tokens" / key[:32]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{folder}.lock"):
+            if not (folder / "meta.json").exists():
+                _tokenize(path, tokenizer_folder, folder, samples, template, progress)
+    except OSError as e:
+        raise InputError(
+            f"{folder}: the token cache cannot be written ({e.strerror}): give another folder "
+            "in the environment variable JAXBPC_CACHE"
+        )
+    return _open(folder, sha256)
+
+
+def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
+    meta = json.loads((folder / "meta.json").read_text())
+    arrays = {}
+    for name, dtype in _ARRAYS.items():
+        data: np.ndarray = np.zeros(0, dtype)
+        if (folder / name).stat().st_size:  # an empty file cannot be mapped
+            data = np.memmap(folder / name, dtype, mode="r")
+        arrays[name] = data
+    if len(arrays["token_ids"]) != meta["n_tokens"]:
+        raise InputError(f"{folder}: a damaged token cache: remove it, it is made again")
+    arrays["documents"] = arrays["documents"].reshape(-1, len(record.DOCUMENT_COLUMNS))
+    first = arrays["documents"][:, 0]
+    return TokenStream(
+        **arrays,
+        subsets=meta["subsets"],
+        characters=int(arrays["documents"][:, 1].sum()),
+        bytes=int(arrays["documents"][:, 2].sum()),
+        empty_documents=meta["empty_documents"],
+        max_id=meta["max_id"],
+        bos=(first[:, None] + np.arange(meta["n_bos"])).ravel(),
+        corpus_sha256=sha256,
+    )
+
+
+def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, progress) -> None:
+    """Writes the stream of a corpus to `folder`, which appears only when it is complete."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    n_bos = _leading_specials(tokenizer)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    n_tokens = n_characters = empty = 0
+    max_id = -1
+    subsets: dict[str, int] = {}
+    files = {name: open(temporary / name, "wb") for name in _ARRAYS}  # noqa: SIM115
+    try:
+        for batch in _batches(corpora.documents(path, samples, template)):
+            kept = [d for d in batch if d.text]
+            empty += len(batch) - len(kept)
+            for document, (ids, ends) in zip(kept, _encode(tokenizer, kept), strict=True):
+                subset = -1
+                if document.subset is not None:
+                    subset = subsets.setdefault(document.subset, len(subsets))
+                n_text = len(document.text)
+                fields = (n_tokens, n_text, document.n_bytes, document.row, document.date, subset)
+                files["documents"].write(np.array(fields, np.int64).tobytes())
+                files["token_ids"].write(ids.tobytes())
+                files["token_char_end"].write(np.where(ends < 0, -1, ends + n_characters).tobytes())
+                n_tokens += len(ids)
+                n_characters += n_text
+                max_id = max(max_id, int(ids.max(initial=0)))
+            if progress:
+                progress(sum(len(d.text) for d in kept))
+    finally:
+        for file in files.values():
+            file.close()
+    meta = {"n_tokens": n_tokens, "empty_documents": empty, "max_id": max_id, "n_bos": n_bos}
+    record.write_json(temporary / "meta.json", meta | {"subsets": list(subsets)})
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(temporary, folder)
+
+
+def _batches(documents: Iterator[corpora.Document]) -> Iterator[list[corpora.Document]]:
+    """Groups documents to what the tokenizer does in parallel, bounded in memory."""
+    batch: list[corpora.Document] = []
+    n_characters = 0
+    for document in documents:
+        batch.append(document)
+        n_characters += len(document.text)
+        if len(batch) >= _BATCH_DOCUMENTS or n_characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _encode(tokenizer, documents: list[corpora.Document]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(ids [n] uint32, character ends in the document [n] int64) of each document."""
+    if not documents:
+        return
+    texts = [d.text for d in documents]
+    offsets = bool(tokenizer.is_fast)
+    encoded = tokenizer(
+        texts, truncation=False, padding=False, return_offsets_mapping=offsets, verbose=False
+    )
+    for i, text in enumerate(texts):
+        ids = np.array(encoded["input_ids"][i], np.uint32)
+        ends = np.full(len(ids), -1, np.int64)
+        if offsets and len(ids):
+            pairs = encoded["offset_mapping"][i]
+            ends = np.fromiter((end for _, end in pairs), np.int64, len(pairs))
+            ends = np.maximum.accumulate(ends)  # specials have the span (0, 0)
+            ends[-1] = len(text)
+        yield ids, ends
+
+
+def _leading_specials(tokenizer) -> int:
+    """How many tokens for no text the tokenizer puts before a document (its BOS)."""
+    special = set(tokenizer.all_special_ids)
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    ids = tokenizer("a")["input_ids"]
+    n = 0
+    while n < len(ids) - len(plain) and ids[n] in special:
+        n += 1
+    return n
+
+
+def _library_versions() -> dict[str, str]:
+    """Versions of what makes ids out of text, without importing them."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("tokenizers", "transformers")}

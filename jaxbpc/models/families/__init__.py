@@ -1,0 +1,10 @@
+"""The families that the decoder can be, by `model_type` of their config.json.
+
+A family is a pure module with `to_arch(config, where) -> Arch` and `NAMES`: the tensor names of
+its checkpoints → parameters of the decoder, `{l}` standing for the layer. Adding one is one file
+and one line here.
+"""
+
+from jaxbpc.models.families import llama
+
+FAMILIES = {"llama": llama}
