@@ -1,0 +1,74 @@
+"""The step: windows → nats of each scored token, jit-compiled and sharded over the mesh.
+
+The idea: nll = logsumexp(h Wᵀ) - (h Wᵀ)[y]. The complication: logits of a window are large (1900 x
+262,144 float32 are 2 GB), so the head runs at the scored positions only and in chunks of them; the
+logits of a window never exist whole. The log-sum-exp is float32 over the full vocabulary.
+
+Knows only a function `hidden(params, tokens_BT, rows) -> h_BCD` and a head: any model.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbpc.models.attention import dot
+
+_CHUNK_ROWS = 128
+
+
+def nll(h_BCD: jax.Array, head_VD: jax.Array, targets_BC: jax.Array) -> jax.Array:
+    """-ln p(target) in float32, [B, C], chunk by chunk of positions.
+
+    Args:
+      h_BCD: hidden states, rounded to the head's dtype for the product.
+      head_VD: output matrix.
+      targets_BC: int32 ids.
+    """
+    B, C, D = h_BCD.shape
+    n_chunks = -(-C // _CHUNK_ROWS)
+    rows = -(-C // n_chunks)
+    pad = n_chunks * rows - C
+    h_BCD = jnp.pad(h_BCD.astype(head_VD.dtype), ((0, 0), (0, pad), (0, 0)))
+    targets_BC = jnp.pad(targets_BC, ((0, 0), (0, pad)))
+    h_chunks = h_BCD.reshape(B, n_chunks, rows, D).swapaxes(0, 1)
+    target_chunks = targets_BC.reshape(B, n_chunks, rows).swapaxes(0, 1)
+
+    def chunk(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        h_BRD, y_BR = inputs
+        logits_BRV = dot("brd,vd->brv", h_BRD, head_VD)
+        target_BR = jnp.take_along_axis(logits_BRV, y_BR[..., None], axis=-1)[..., 0]
+        return jax.nn.logsumexp(logits_BRV, axis=-1) - target_BR
+
+    nll_chunks = jax.lax.map(chunk, (h_chunks, target_chunks))
+    return nll_chunks.swapaxes(0, 1).reshape(B, n_chunks * rows)[:, :C]
+
+
+def make_step(
+    hidden: Callable[[Any, jax.Array, int], jax.Array],
+    head: Callable[[Any], jax.Array],
+    mesh: jax.sharding.Mesh,
+) -> Callable[[Any, jax.Array, jax.Array, int], jax.Array]:
+    """The compiled step: (params, inputs_BT, targets_BT, rows) → [B, rows] float32, replicated.
+
+    Args:
+      hidden: (params, tokens_BT, rows) → hidden states [B, rows, D] at the last `rows` positions.
+      head: params → output matrix [V, D].
+      mesh: where it runs; replicated output lets process 0 write all of it.
+
+    `rows` is static: the step is compiled once for each value.
+    """
+
+    def step(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:
+        h_BCD = hidden(params, inputs_BT, rows)
+        return nll(h_BCD, head(params), targets_BT[:, targets_BT.shape[1] - rows :])
+
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    compiled = jax.jit(step, static_argnums=3, out_shardings=replicated)
+
+    def run(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:
+        with jax.set_mesh(mesh):
+            return compiled(params, inputs_BT, targets_BT, rows)
+
+    return run

@@ -1,0 +1,89 @@
+"""The device mesh, and one table from logical axes to its axes.
+
+`data` and `fsdp` split the windows of a batch; `fsdp` and `tensor` split the parameters: over fsdp
+each matrix by its model dimension (gathered layer by layer), over tensor by heads, mlp and
+vocabulary. An axis that does not divide a dimension leaves it whole: XLA's partitioner never
+changes what is computed, only where.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxbpc.config import MESH_AXES
+from jaxbpc.errors import InputError
+
+# Logical axis → axes of the mesh.
+RULES: dict[str | None, tuple[str, ...]] = {
+    None: (),
+    "batch": ("data", "fsdp"),
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "mlp": ("tensor",),
+    "vocab": ("tensor",),
+}
+
+
+def mesh_shape(sizes: tuple[int, int, int], n_devices: int) -> tuple[int, int, int]:
+    """Resolves 0 and -1 in (data, fsdp, tensor) for `n_devices`.
+
+    All 0: data parallel. One -1: the rest of the devices; where others are given, data 0 takes the
+    rest and another 0 counts as 1.
+
+    Raises:
+      InputError: the product is not the number of devices.
+    """
+    if not any(sizes):
+        return (n_devices, 1, 1)
+    data, fsdp, tensor = sizes
+    resolved = [data or (1 if -1 in sizes else -1), fsdp or 1, tensor or 1]
+    given = math.prod(size for size in resolved if size != -1)
+    if -1 in resolved and n_devices % given == 0:
+        resolved[resolved.index(-1)] = n_devices // given
+    if -1 in resolved or math.prod(resolved) != n_devices:
+        wanted = ", ".join(f"{a}={s}" for a, s in zip(MESH_AXES, sizes, strict=True))
+        raise InputError(
+            f"config.mesh ({wanted}) does not fit {n_devices} device(s): its product must be "
+            f"{n_devices}; -1 takes the rest"
+        )
+    return (resolved[0], resolved[1], resolved[2])
+
+
+def make_mesh(sizes: tuple[int, int, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh (data, fsdp, tensor) over all devices. Raises InputError where it does not fit."""
+    devices = list(jax.devices() if devices is None else devices)
+    shape = mesh_shape(sizes, len(devices))
+    # Explicit axes, the default of make_mesh, are another programming model: shardings in types.
+    auto = (AxisType.Auto,) * len(MESH_AXES)
+    return jax.make_mesh(shape, MESH_AXES, axis_types=auto, devices=devices)
+
+
+def spec(axes: Sequence[str | None], counts: Sequence[int], mesh) -> PartitionSpec:
+    """The PartitionSpec of logical `axes`; `counts`: the units of each that must stay whole."""
+    entries: list[tuple[str, ...] | None] = []
+    for axis, count in zip(axes, counts, strict=True):
+        names = tuple(name for name in RULES[axis] if mesh.shape[name] > 1)
+        divides = count % math.prod(mesh.shape[name] for name in names) == 0
+        entries.append(names if names and divides else None)
+    return PartitionSpec(*entries)
+
+
+def named(axes: Sequence[str | None], counts: Sequence[int], mesh: Mesh) -> NamedSharding:
+    """The sharding on `mesh` of an array with logical `axes`."""
+    return NamedSharding(mesh, spec(axes, counts, mesh))
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Holds an activation to its layout inside of jit; nothing where no mesh is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or math.prod(mesh.shape.values()) == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, spec(axes, x.shape, mesh))
+
+
+def n_batch_shards(mesh: Mesh) -> int:
+    """In how many parts a batch is split."""
+    return math.prod(mesh.shape[name] for name in RULES["batch"])
