@@ -1,0 +1,149 @@
+"""Where a model comes from: a hub id or a folder → local files, checked before a byte is used.
+
+Headers of safetensors files are read by the safetensors library, which refuses headers that lie
+about offsets and files that are cut short.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from jaxbpc.errors import InputError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.txt"]
+_TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.txt"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A tensor of a checkpoint: where it lies, its shape, its dtype as safetensors spells it."""
+
+    file: pathlib.Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def cache_folder() -> pathlib.Path:
+    """The user's cache of jaxbpc; the environment variable JAXBPC_CACHE overrides it."""
+    import platformdirs
+
+    return pathlib.Path(os.environ.get("JAXBPC_CACHE") or platformdirs.user_cache_dir("jaxbpc"))
+
+
+def resolve(path: str, revision: str | None = None, weights: bool = True) -> pathlib.Path:
+    """The local folder of a model: `path` itself, or what a hub id downloads to.
+
+    Args:
+      weights: False fetches the tokenizer alone.
+
+    Raises:
+      InputError: neither a folder nor a hub id that can be had; the remedy is told.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        remedy = (
+            f"convert it first: `python -m jaxbpc.convert gguf {path} OUT`"
+            if folder.suffix == ".gguf"
+            else "give the folder that holds config.json"
+        )
+        raise InputError(f"{path} is a file, a model is a folder: {remedy}")
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise InputError(f"{path} does not exist: give a model's folder or a hub id (owner/name)")
+    import huggingface_hub
+
+    try:
+        patterns = _PATTERNS if weights else _TOKENIZER_PATTERNS
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(path, revision=revision, allow_patterns=patterns)
+        )
+    except Exception as e:  # the hub client raises errors of its own, of httpx and of the system
+        reason = " ".join(str(e).split())[:160]
+        raise InputError(
+            f"{path}: cannot be had from the hub ({type(e).__name__}: {reason}): check the id, "
+            "the network and `hf auth login`, or give a local folder"
+        )
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+    """The fields of a folder's config.json. Raises InputError."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist: give the folder of a Hugging Face model (config.json, "
+            "*.safetensors, tokenizer.json)"
+        )
+    except (OSError, ValueError, RecursionError) as e:
+        raise InputError(f"{path}: cannot be read as JSON ({str(e)[:120]}): mend the file")
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: not a JSON object: mend the file")
+    return config
+
+
+def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
+    """All tensors of a folder's checkpoint, by name, from the files' headers alone.
+
+    Raises:
+      InputError: no safetensors, an index that is wrong, or a file that is damaged.
+    """
+    index = folder / INDEX
+    if index.is_file():
+        named = _read_index(index)
+        files = sorted({folder / name for name in named.values()})
+    elif (folder / SINGLE).is_file():
+        files = [folder / SINGLE]
+    else:
+        raise InputError(
+            f"{folder} has no {SINGLE} and no {INDEX}: weights are read from safetensors alone, "
+            "convert the checkpoint"
+        )
+    found: dict[str, Tensor] = {}
+    for file in files:
+        for name, tensor in _read_header(file).items():
+            if name in found:
+                raise InputError(
+                    f"{file}: tensor {name!r} is in {found[name].file.name} as well: remove one"
+                )
+            found[name] = tensor
+    if index.is_file() and (lost := sorted(named.keys() - found.keys())):
+        raise InputError(f"{index} names tensors that no file has: {', '.join(lost[:20])}")
+    return found
+
+
+def _read_index(index: pathlib.Path) -> dict[str, str]:
+    """Tensor name → file name. Files outside of the folder are refused."""
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        items = dict(named).items()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise InputError(f"{index}: no readable `weight_map` ({type(e).__name__}): mend the file")
+    for file in set(map(str, named.values())):
+        if "/" in file or "\\" in file or not file.endswith(".safetensors"):
+            raise InputError(f"{index}: {file!r} is no safetensors file of this folder")
+    return {str(name): str(file) for name, file in items}
+
+
+def _read_header(file: pathlib.Path) -> dict[str, Tensor]:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(file, framework="numpy") as opened:
+            result = {}
+            for name in opened.keys():  # noqa: SIM118 (not a dict)
+                piece = opened.get_slice(name)
+                result[name] = Tensor(file, tuple(piece.get_shape()), piece.get_dtype())
+            return result
+    except FileNotFoundError:
+        raise InputError(f"{file} does not exist, though {INDEX} names it: download it again")
+    except (OSError, safetensors.SafetensorError) as e:
+        reason = " ".join(str(e).split())[:160]
+        raise InputError(
+            f"{file}: a damaged or truncated safetensors file ({reason}): download it again"
+        )
