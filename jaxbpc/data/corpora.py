@@ -107,7 +107,9 @@ class Template:
             self.pieces.append((literal, field))
         fields = [field for _, field in self.pieces if field is not None]
         if not fields:
-            raise InputError(f"config.data.template {template!r} has no {{column}}: add {{content}}")
+            raise InputError(
+                f"config.data.template {template!r} has no {{column}}: add {{content}}"
+            )
         # A row whose content is empty is dropped, whatever the template adds.
         self.key = "content" if "content" in fields else fields[0]
 

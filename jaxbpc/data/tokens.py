@@ -219,7 +219,9 @@ def _batches(documents: Iterator[corpora.Document]) -> Iterator[list[corpora.Doc
         yield batch
 
 
-def _encode(tokenizer, documents: list[corpora.Document]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _encode(
+    tokenizer, documents: list[corpora.Document]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(ids [n] uint32, character ends in the document [n] int64) of each document."""
     if not documents:
         return

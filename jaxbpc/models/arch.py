@@ -14,22 +14,83 @@ from jaxbpc.errors import InputError
 # Fields of any config.json that do not change what the model computes on a full window of text:
 # training, generation, caching, bookkeeping, special ids.
 IGNORED = frozenset(
-    """
-    architectures model_type torch_dtype dtype transformers_version _name_or_path auto_map use_cache
-    bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id
-    initializer_range pretraining_tp attention_dropout hidden_dropout resid_pdrop embd_pdrop
-    attn_pdrop output_attentions output_hidden_states output_router_logits router_aux_loss_coef
-    return_dict return_dict_in_generate use_return_dict torchscript gradient_checkpointing
-    tokenizer_class task_specific_params problem_type finetuning_task id2label label2id
-    prefix chunk_size_feed_forward is_encoder_decoder cross_attention_hidden_size
-    _attn_implementation attn_implementation _commit_hash max_length min_length do_sample
-    temperature top_k top_p num_beams num_return_sequences repetition_penalty length_penalty
-    no_repeat_ngram_size early_stopping num_beam_groups diversity_penalty typical_p
-    bad_words_ids forced_bos_token_id forced_eos_token_id remove_invalid_values suppress_tokens
-    begin_suppress_tokens exponential_decay_length_penalty encoder_no_repeat_ngram_size
-    output_scores tf_legacy_loss use_bfloat16 pruned_heads is_decoder add_cross_attention
-    tie_encoder_decoder is_llama_config rope_interleaved
-    """.split()
+    [
+        "architectures",
+        "model_type",
+        "torch_dtype",
+        "dtype",
+        "transformers_version",
+        "_name_or_path",
+        "auto_map",
+        "use_cache",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "unk_token_id",
+        "sep_token_id",
+        "decoder_start_token_id",
+        "initializer_range",
+        "pretraining_tp",
+        "attention_dropout",
+        "hidden_dropout",
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "router_aux_loss_coef",
+        "return_dict",
+        "return_dict_in_generate",
+        "use_return_dict",
+        "torchscript",
+        "gradient_checkpointing",
+        "tokenizer_class",
+        "task_specific_params",
+        "problem_type",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "prefix",
+        "chunk_size_feed_forward",
+        "is_encoder_decoder",
+        "cross_attention_hidden_size",
+        "_attn_implementation",
+        "attn_implementation",
+        "_commit_hash",
+        "max_length",
+        "min_length",
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "num_beams",
+        "num_return_sequences",
+        "repetition_penalty",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "early_stopping",
+        "num_beam_groups",
+        "diversity_penalty",
+        "typical_p",
+        "bad_words_ids",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "remove_invalid_values",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+        "exponential_decay_length_penalty",
+        "encoder_no_repeat_ngram_size",
+        "output_scores",
+        "tf_legacy_loss",
+        "use_bfloat16",
+        "pruned_heads",
+        "is_decoder",
+        "add_cross_attention",
+        "tie_encoder_decoder",
+        "is_llama_config",
+        "rope_interleaved",
+    ]
 )
 # Of these the default alone is harmless; another value is refused.
 _DEFAULTS: dict[str, Any] = {"is_encoder_decoder": False, "add_cross_attention": False}
@@ -100,7 +161,9 @@ class Fields:
                 f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
             )
         if kind in (int, float) and not 0 < value < 2**40:
-            raise InputError(f"{self.where}: `{name}` is {value}: an impossible size, mend the file")
+            raise InputError(
+                f"{self.where}: `{name}` is {value}: an impossible size, mend the file"
+            )
         return value
 
     def optional(self, name: str) -> Any:

@@ -144,7 +144,9 @@ class Decoder(nnx.Module):
         """Hidden states after the last norm at the last `rows` positions: [B, rows, D] float32."""
         T = tokens_BT.shape[1]
         rotation = rope.tables(self.arch.rope, self.arch.head_size, T)
-        x_BTD = constrain(self.embed.weight[...][tokens_BT].astype(jnp.float32), "batch", None, None)
+        x_BTD = constrain(
+            self.embed.weight[...][tokens_BT].astype(jnp.float32), "batch", None, None
+        )
         for i, layer in enumerate(self.layers):
             # Nothing reads the other rows of the last layer.
             x_BTD = layer(x_BTD, rotation, rows if i == len(self.layers) - 1 else T)

@@ -62,7 +62,9 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     names = _expand(family.NAMES.items(), layers)
     unused = dict(_expand(((name, "") for name in family.UNUSED), layers))
     architectures = config.get("architectures")
-    architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    architecture = (
+        str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    )
     tensors = {name: tensor for name, tensor in tensors.items() if name not in unused}
     model = Decoder(arch, jnp.float32, "xla", own_head)
     _check_names(folder, model, tensors, names)
@@ -126,7 +128,7 @@ def _expand(names: Iterable[tuple[str, str]], layers: range) -> dict[str, str]:
 
 
 def _check_names(folder, model, tensors: dict[str, source.Tensor], names: dict[str, str]) -> None:
-    """Every parameter has its tensor, of the right shape, and no tensor is left; else InputError."""
+    """Every parameter has its tensor, well shaped, and no tensor is left; else InputError."""
     wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
     missing = [t for t, parameter in names.items() if parameter in wanted and t not in tensors]
     extra = [t for t in tensors if names.get(t) not in wanted]
