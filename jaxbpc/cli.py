@@ -13,13 +13,16 @@ from jaxbpc.errors import InputError, NumberError
 EXIT_INPUT, EXIT_STOPPED = 2, 75
 
 
-def run(main: Callable[[], None], doc: str) -> None:
-    """Parses absl flags and runs `main`; never returns."""
+def run(main: Callable[..., None], doc: str, positional: bool = False) -> None:
+    """Parses absl flags and runs `main`, with the other arguments where `positional`."""
     if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
         print(doc.strip())
         sys.exit(0)
     try:
-        app.run(lambda _: main(), flags_parser=_parse)
+        if positional:
+            app.run(lambda argv: main(argv[1:]), flags_parser=_parse)
+        else:
+            app.run(lambda argv: _no_arguments(argv) or main(), flags_parser=_parse)
     except (InputError, NumberError) as e:
         _fail(str(e))
     except KeyboardInterrupt:
@@ -33,11 +36,20 @@ def _parse(argv: list[str]) -> list[str]:
         left = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS.config is None:
             raise InputError("--config is missing: give a file, e.g. --config configs/llama.py")
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.to_dict()  # a config file that is missing shows only here
     except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as e:
-        _fail(" ".join(str(e).split()) + ": see --help")
-    if len(left) > 1:
-        _fail(f"{left[1]!r} is no flag: see --help")
+        # A config file's own fault comes with a traceback: its last line is the cause.
+        lines = str(e).strip().splitlines()
+        cause = lines[-1] if "Traceback" in str(e) else " ".join(lines)
+        _fail(" ".join(cause.split()).removeprefix("ValueError: ") + ": see --help")
     return left
+
+
+def _no_arguments(argv: list[str]) -> None:
+    """A word that is no flag is a mistake."""
+    if len(argv) > 1:
+        _fail(f"{argv[1]!r} is no flag: see --help")
 
 
 def _fail(message: str) -> None:

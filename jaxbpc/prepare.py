@@ -1,0 +1,59 @@
+"""Brings corpora to a folder.
+
+  python -m jaxbpc.prepare paper [--out data/llm-compression] [--source DATASET]
+
+paper   the paper's three corpora, from the hub's dataset hkust-nlp/llm-compression
+        (CC BY-NC-SA), as <corpus>.jsonl; a corpus that is there already is kept.
+        --source: another hub id or local folder of the same layout
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from jaxbpc import cli
+from jaxbpc.data import corpora
+from jaxbpc.errors import InputError
+
+_OUT = flags.DEFINE_string("out", "data/llm-compression", "folder of the corpora")
+_SOURCE = flags.DEFINE_string("source", corpora.PAPER_DATASET, "hub id or folder")
+
+
+def main(arguments: list[str]) -> None:
+    """`paper`."""
+    if arguments != ["paper"]:
+        raise InputError("give: paper; see --help")
+    paper(pathlib.Path(_OUT.value), _SOURCE.value)
+
+
+def paper(out: pathlib.Path, dataset: str = corpora.PAPER_DATASET) -> None:
+    """Downloads the three corpora to `out`. Raises InputError where one cannot be had."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, config in corpora.PAPER_CORPORA.items():
+        path = out / f"{name}.jsonl"
+        if any((out / f"{name}{ext}").exists() for ext in corpora.EXTENSIONS):
+            print(f"{path}: is there already", file=sys.stderr)
+            continue
+        import datasets
+
+        try:
+            rows = datasets.load_dataset(dataset, config, split="test")
+        except Exception as e:  # the hub client raises errors of many libraries
+            reason = " ".join(str(e).split())[:160]
+            raise InputError(
+                f"{dataset} ({config}): cannot be downloaded ({type(e).__name__}: {reason}): check "
+                f"the network and run `python -m jaxbpc.prepare paper --out {out}` again"
+            )
+        temporary = path.with_suffix(".part")
+        with open(temporary, "w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        os.replace(temporary, path)
+        print(f"{path}: {len(rows)} rows", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__, positional=True)
