@@ -3,12 +3,16 @@
 0 done; 2 the user can mend it; 1 a bug (traceback); 75 stopped, everything kept.
 """
 
+import logging
+import signal
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from absl import app, flags
+from absl import logging as absl_logging
 
-from jaxbpc.errors import InputError, NumberError
+from jaxbpc.errors import InputError, NumberError, Stopped
 
 EXIT_INPUT, EXIT_STOPPED = 2, 75
 
@@ -18,16 +22,32 @@ def run(main: Callable[..., None], doc: str, positional: bool = False) -> None:
     if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
         print(doc.strip())
         sys.exit(0)
+    signal.signal(signal.SIGTERM, _terminated)
     try:
-        if positional:
-            app.run(lambda argv: main(argv[1:]), flags_parser=_parse)
-        else:
-            app.run(lambda argv: _no_arguments(argv) or main(), flags_parser=_parse)
+        app.run(lambda argv: _logged(main, argv[1:], positional), flags_parser=_parse)
     except (InputError, NumberError) as e:
         _fail(str(e))
-    except KeyboardInterrupt:
-        print("stopped: start the same command again, what is scored is kept", file=sys.stderr)
+    except (Stopped, KeyboardInterrupt) as e:
+        reason = str(e) or "interrupted"
+        print(f"stopped: {reason}; start the same command again to go on", file=sys.stderr)
         sys.exit(EXIT_STOPPED)
+
+
+def _logged(main: Callable[..., None], arguments: list[str], positional: bool) -> None:
+    """Runs `main` with our own log on stderr, and of the libraries' their errors alone."""
+    if arguments and not positional:
+        _fail(f"{arguments[0]!r} is no flag: see --help")
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("jaxbpc")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if positional:
+        main(arguments)
+    else:
+        main()
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -46,12 +66,11 @@ def _parse(argv: list[str]) -> list[str]:
     return left
 
 
-def _no_arguments(argv: list[str]) -> None:
-    """A word that is no flag is a mistake."""
-    if len(argv) > 1:
-        _fail(f"{argv[1]!r} is no flag: see --help")
+def _terminated(number: int, frame: Any) -> NoReturn:
+    """SIGTERM ends a command as Ctrl-C does; the scoring loop has a handler of its own."""
+    raise KeyboardInterrupt("told to end by a signal")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(EXIT_INPUT)

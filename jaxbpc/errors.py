@@ -13,3 +13,7 @@ class InputError(Exception):
 
 class NumberError(Exception):
     """A number that would be wrong (NaN, a count that differs from the plan): never printed."""
+
+
+class Stopped(Exception):  # noqa: N818 (no error: an end that was asked for)
+    """A signal, or a lost host, ended the run; everything scored is kept."""

@@ -1,136 +1,165 @@
 """The loop: dispatch step i, fetch step i-1, record it; at the end, reduce.
 
 A run's record decides what is left to score, so that the same command after a kill goes on and ends
-with the same digits.
+with the same digits. Every process runs the same steps; the first one alone writes.
 """
 
-import datetime
+import concurrent.futures
+import contextlib
+import dataclasses
+import importlib.metadata
+import itertools
 import json
+import logging
 import pathlib
 import platform
-import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import reduce, score, sharding
+from jaxbpc import distributed, lives, reduce, score, sharding
+from jaxbpc import layout as layout_lib
 from jaxbpc.data import batches, corpora, tokens, windows
-from jaxbpc.errors import InputError, NumberError
+from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.models.decoder import Decoder, n_parameters
+from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
+from jaxbpc.results import CorpusResult, Results
 from jaxbpc.weights import load, source, wheel
 
+log = logging.getLogger(__name__)
 
-def run(config, workdir: pathlib.Path) -> dict[str, Any]:
-    """Scores every corpus of `config` and writes `workdir/results.json`; returns its content.
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that a run needs but the weights: read, checked, chosen. Dicts go by corpus."""
+
+    settings: config_lib.Settings
+    layout: layout_lib.Layout
+    checkpoint: load.Checkpoint
+    tokenizer_fingerprint: str
+    streams: dict[str, tokens.TokenStream]
+    plans: dict[str, windows.Plan]
+    tokenize_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model on its mesh, its compiled steps by how many rows they score, and what they took."""
+
+    model: Decoder
+    steps: dict[int, jax.stages.Compiled]
+    weights_fingerprint: str
+    load_s: float
+    compile_s: float
+
+
+def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
+    """Scores every corpus of `config` and writes `workdir/results.json`.
+
+    Args:
+      config: as `jaxbpc.config.default()` makes it.
+      workdir: holds the record; where it has one of the same settings, the run goes on from it.
 
     Raises:
-      InputError: what the user can mend. NumberError: a number that would be wrong.
+      InputError: what the user can mend.
+      NumberError: a number that would be wrong.
+      Stopped: a signal ended it; the same call goes on.
     """
-    settings = config_lib.validate(config)
-    started = time.time()
-    plan_paths = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
-    mesh = sharding.make_mesh(settings.mesh)
+    started = time.monotonic()
+    workdir = pathlib.Path(workdir)
+    with contextlib.ExitStack() as stack:
+        with distributed.together("reading the config, model and corpora"):
+            settings = config_lib.validate(config)
+            if distributed.is_writer():
+                stack.enter_context(lives.locked(workdir))
+            job = open_job(settings)
+        with distributed.together("loading the model"):
+            loaded = load_job(job)
+        identity = _identity(job, loaded.weights_fingerprint)
+        distributed.check_same(identity)
+        records: dict[str, Record] = {}
+        with distributed.together("opening the record"):
+            if distributed.is_writer():
+                records = _open_records(workdir, job, identity)
+            life = _begin_life(workdir, job, records)
+        scoring = time.monotonic()
+        try:
+            n_scored = _score_all(job, loaded, records, life)
+        finally:
+            life.save()
+        done = time.monotonic()
+        results = None
+        with distributed.together("reducing the record"):
+            if distributed.is_writer():
+                speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
+                results = _results(config, job, loaded, identity, records, life, speed)
+                write_json(workdir / "results.json", results.to_json())
+    return Results.from_json(distributed.json_from_writer(results and results.to_json()))
+
+
+def open_job(settings: config_lib.Settings) -> Job:
+    """Reads and checks everything but the weights. Raises InputError."""
+    files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
+    sharding.mesh_shape(settings.mesh, jax.device_count())
     checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))
     tokenizer = _folder(settings.model_tokenizer, settings, weights=False)
-    streams = {name: _stream(settings, path, tokenizer) for name, path in plan_paths.items()}
+    layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)
+    if warning := layout_lib.check_positions(checkpoint.arch, settings.window_block_size):
+        log.warning("%s: %s", settings.model_path, warning)
+    began = time.monotonic()
+    streams = {name: _stream(settings, path, tokenizer) for name, path in files.items()}
+    tokenize_s = time.monotonic() - began
     for name, stream in streams.items():
         if stream.max_id >= checkpoint.arch.vocab_size:
             raise InputError(
                 f"{tokenizer}: gives id {stream.max_id} on {name}, the model's vocabulary has "
                 f"{checkpoint.arch.vocab_size}: give the model's own --config.model.tokenizer"
             )
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise InputError(f"{workdir}: cannot be written ({e.strerror}): give another --workdir")
-    dtype = np.dtype("float32" if settings.model_dtype == "auto" else settings.model_dtype)
-    attention = "blocked" if settings.model_attention == "auto" else settings.model_attention
-    model, weights = load.load(checkpoint, dtype, mesh, attention)
-    identity = {
-        "weights": weights,
-        "arch": load.architecture_hash(checkpoint.arch),
-        "tokenizer": tokens.tokenizer_fingerprint(tokenizer),
-        "dtype": str(dtype),
-        "block_size": settings.window_block_size,
-        "stride": settings.window_stride,
-        "samples": settings.data_samples,
-        "template": settings.data_template,
-    }
-    batch_size = (settings.batch_per_device or _default_batch()) * sharding.n_batch_shards(mesh)
-    step = score.make_step(lambda p, t, r: p.hidden(t, r), lambda p: p.head_VD(), mesh)
-    records = {
-        name: Record.open_or_create(
-            workdir / name, identity | {"corpus_sha256": stream.corpus_sha256}, stream
-        )
-        for name, stream in streams.items()
-    }
-    life = {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "devices": mesh.size,
-        "mesh": dict(mesh.shape),
-        "batch_per_device": batch_size // sharding.n_batch_shards(mesh),
-        "windows_scored": 0,
-    }
-    runs = _lives(workdir, records, streams, settings)
-    for name, stream in streams.items():
-        plan = _plan(stream, settings)
-        _score(records[name], name, plan, stream, model, step, mesh, batch_size, life)
-        write_json(workdir / "runs.json", [*runs, life])
-    results = {
-        "schema": 1,
-        "model": {
-            "path": settings.model_path,
-            "architecture": checkpoint.architecture,
-            "parameters": n_parameters(model),
-            "dtype": str(dtype),
-            "vocab_size": checkpoint.arch.vocab_size,
-            "weights_fingerprint": weights,
-            "tokenizer_fingerprint": identity["tokenizer"],
-        },
-        "window": {"block_size": settings.window_block_size, "stride": settings.window_stride},
-        "corpora": {n: _reduce(records[n], s, _plan(s, settings)) for n, s in streams.items()},
-    }
-    results["average_bpc"] = reduce.average_bpc(r["bpc"] for r in results["corpora"].values())
-    results |= {
-        "runs": [*runs, life],
-        "speed": {"wall_s": round(time.time() - started, 3)},
-        "config": json.loads(config.to_json_best_effort()),
-        "environment": {
-            "jaxbpc": jaxbpc.__version__,
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-            "devices": mesh.size,
-            "processes": jax.process_count(),
-        },
-        "fingerprint": config_lib.fingerprint(
-            identity | {n: s.corpus_sha256 for n, s in streams.items()}
-        ),
-    }
-    write_json(workdir / "results.json", results)
-    return results
+    block_size, stride = settings.window_block_size, settings.window_stride
+    plans = {n: windows.Plan(len(s.token_ids), block_size, stride) for n, s in streams.items()}
+    fingerprint = tokens.tokenizer_fingerprint(tokenizer)
+    return Job(settings, layout, checkpoint, fingerprint, streams, plans, tokenize_s)
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as a table for a terminal."""
-    head = f"{'corpus':<14}{'BPC':>9}{'full':>9}{'BPB':>9}{'characters':>13}{'scored':>10}"
-    lines = [head, "-" * len(head)]
-    for name, r in results["corpora"].items():
-        values = ["-" if r[k] is None else f"{r[k]:.4f}" for k in ("bpc", "bpc_full", "bpb")]
-        lines.append(
-            f"{name:<14}{values[0]:>9}{values[1]:>9}{values[2]:>9}"
-            f"{r['characters']:>13,}{r['scored_tokens']:>10,}"
-        )
-        if r["note"]:
-            lines.append(f"  {name}: {r['note']}")
-    average = results["average_bpc"]
-    lines.append(f"{'average':<14}{'-' if average is None else f'{average:.4f}':>9}")
-    return "\n".join(lines)
+def load_job(job: Job) -> Loaded:
+    """Loads the weights while the steps are compiled. Raises InputError."""
+    layout, plans = job.layout, job.plans.values()
+    model = load.abstract(job.checkpoint, layout.dtype, layout.mesh, layout.attention)
+    log.info(
+        "%s: %s, %.4g M parameters in %s, mesh %s, %d window(s) a step",
+        job.settings.model_path,
+        job.checkpoint.architecture,
+        n_parameters(model) / 1e6,
+        layout.dtype,
+        " ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items()),
+        layout.batch_size,
+    )
+    step = score.Step(Decoder.hidden, Decoder.head_VD, layout.mesh)
+    shape = (layout.batch_size, job.settings.window_block_size)
+
+    def compile_step(rows: int) -> tuple[jax.stages.Compiled, float]:
+        began = time.monotonic()
+        return step.compile(model, shape, rows), time.monotonic() - began
+
+    rows = {plan.rows(i) for plan in plans for i in range(min(plan.n_all_windows, 2))}
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, _out_of_memory(layout):
+        compiling = {n: pool.submit(compile_step, n) for n in rows}
+        with _bar("loading", "B", load.n_bytes(job.checkpoint)) as bar:
+            loaded, weights = load.load(
+                job.checkpoint, layout.dtype, layout.mesh, layout.attention, bar.update
+            )
+        load_s = time.monotonic() - began
+        compiled = {n: future.result() for n, future in compiling.items()}
+    compile_s = max((seconds for _, seconds in compiled.values()), default=0.0)
+    steps = {n: executable for n, (executable, _) in compiled.items()}
+    return Loaded(loaded, steps, weights, load_s, compile_s)
 
 
 def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.Path:
@@ -140,88 +169,209 @@ def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.
     return source.resolve(path, settings.model_revision, weights)
 
 
-def _plan(stream: tokens.TokenStream, settings: config_lib.Settings) -> windows.Plan:
-    n = len(stream.token_ids)
-    return windows.Plan(n, settings.window_block_size, settings.window_stride)
-
-
 def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathlib.Path):
-    cache = source.cache_folder()
-    stream = tokens.stream(path, tokenizer, cache, settings.data_samples, settings.data_template)
+    """A corpus's tokens, with a bar where they are not in the cache."""
+    with _bar(f"tokenising {path.stem}", "ch") as bar:
+        stream = tokens.stream(
+            path,
+            tokenizer,
+            source.cache_folder(),
+            settings.data_samples,
+            settings.data_template,
+            bar.update,
+        )
     if not stream.characters:
         raise InputError(f"{path}: no text in it: give a corpus with rows of `content`")
     return stream
 
 
-def _default_batch() -> int:
-    return 1 if jax.default_backend() == "cpu" else 8
+def _identity(job: Job, weights: str) -> dict[str, Any]:
+    """What must be the same for a run to go on: everything that the numbers depend on."""
+    settings = job.settings
+    return {
+        "weights": weights,
+        "arch": load.architecture_hash(job.checkpoint.arch),
+        "tokenizer": job.tokenizer_fingerprint,
+        "dtype": str(job.layout.dtype),
+        "block_size": settings.window_block_size,
+        "stride": settings.window_stride,
+        "samples": settings.data_samples,
+        "template": settings.data_template,
+        "corpus_sha256": {name: stream.corpus_sha256 for name, stream in job.streams.items()},
+    }
 
 
-def _lives(workdir: pathlib.Path, records, streams, settings) -> list[dict[str, Any]]:
-    """The earlier lives of this workdir; what the last did before it was killed is counted here."""
-    path = workdir / "runs.json"
-    runs = json.loads(path.read_text()) if path.exists() else []
-    done = 0
-    for name, stream in streams.items():
-        plan = _plan(stream, settings)
-        done += plan.n_all_windows - len(records[name].undone(plan))
-    told = sum(life["windows_scored"] for life in runs)
-    if done > told:
-        runs.append({"started": None, "windows_scored": done - told})
-    return runs
+def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, Record]:
+    """Each corpus's record, gone on with or new. Raises InputError where settings differ."""
+    return {
+        name: Record.open_or_create(
+            workdir / name, identity | {"corpus_sha256": stream.corpus_sha256}, stream
+        )
+        for name, stream in job.streams.items()
+    }
+
+
+def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> lives.Life:
+    """Writes down that this life has begun, and what the one before it did until it was killed."""
+    plans = job.plans
+    done = sum(plans[n].n_all_windows - len(r.undone(plans[n])) for n, r in records.items())
+    about = {
+        "devices": job.layout.mesh.size,
+        "mesh": dict(job.layout.mesh.shape),
+        "batch_per_device": job.layout.batch_per_device,
+    }
+    return lives.Life(workdir if distributed.is_writer() else None, about, done)
+
+
+def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives.Life) -> int:
+    """Scores what the records lack; returns the number of tokens. Raises Stopped by a signal."""
+    todo = {}
+    for name, plan in job.plans.items():
+        mask = np.zeros(plan.n_all_windows, bool)
+        if name in records:
+            mask[records[name].undone(plan)] = True
+        todo[name] = np.flatnonzero(distributed.from_writer(mask))
+    n_all = sum(plan.n_all_windows for plan in job.plans.values())
+    n_done = n_all - sum(map(len, todo.values()))
+    n_tokens = 0
+    step_numbers = itertools.count()
+    with lives.stop_requested() as stop, _bar("scoring", "window", n_all, n_done) as bar:
+
+        def keep(name: str, index: int, values: np.ndarray) -> None:
+            nonlocal n_tokens
+            n_tokens += _keep_window(job, name, records.get(name), index, values)
+            life.scored()
+            bar.update()
+
+        for name, indices in todo.items():
+            bar.describe(name)
+            try:
+                for _ in _score(job, loaded, name, indices.tolist(), keep):
+                    if stop.is_set() or distributed.must_stop(next(step_numbers)):
+                        raise Stopped("a signal ended the run")
+            finally:
+                if name in records:
+                    records[name].flush()
+    return n_tokens
 
 
 def _score(
-    record: Record,
+    job: Job,
+    loaded: Loaded,
     name: str,
-    plan: windows.Plan,
-    stream: tokens.TokenStream,
-    model: Decoder,
-    step,
-    mesh: jax.sharding.Mesh,
-    batch_size: int,
-    life: dict[str, Any],
-) -> None:
-    """Scores what the record lacks. The step runs ahead: i is dispatched before i-1 is fetched."""
-    todo = record.undone(plan)
-    layout = sharding.named(("batch", None), (batch_size, plan.block_size), mesh)
-    pending: tuple[batches.Batch, jax.Array] | None = None
-    bar = tqdm(total=plan.n_all_windows, desc=name, unit="window", file=sys.stderr)
-    bar.update(plan.n_all_windows - len(todo))
+    todo: list[int],
+    keep: Callable[[str, int, np.ndarray], None],
+) -> Iterator[None]:
+    """One corpus; yields after each step. Step i is dispatched before i-1 is fetched and kept.
 
-    def keep(batch: batches.Batch, nll_BC: jax.Array) -> None:
+    A consumer that ends early still has the step in flight kept.
+    """
+    plan, mesh, batch_size = job.plans[name], job.layout.mesh, job.layout.batch_size
+    sharded = sharding.named(("batch", None), (batch_size, plan.block_size), mesh)
+    prepared = batches.batches(job.streams[name].token_ids, plan, todo, batch_size, sharded)
+    in_flight: list[tuple[batches.Batch, jax.Array]] = []
+
+    def fetch() -> None:
+        batch, nll_BC = in_flight.pop(0)
         for index, values in zip(batch.indices, np.asarray(nll_BC), strict=True):
             if index >= 0:
-                _keep_window(record, name, plan, int(index), values, life)
-                bar.update()
+                keep(name, int(index), values)
 
-    for batch in batches.batches(stream.token_ids, plan, todo, batch_size, layout):
-        dispatched = batch, step(model, batch.inputs_BT, batch.targets_BT, batch.rows)
-        if pending:
-            keep(*pending)
-        pending = dispatched
-    if pending:
-        keep(*pending)
-    record.flush()
-    bar.close()
+    with contextlib.closing(prepared), _out_of_memory(job.layout):
+        for batch in prepared:
+            step = loaded.steps[batch.rows]
+            in_flight.append((batch, step(loaded.model, batch.inputs_BT, batch.targets_BT)))
+            if len(in_flight) > 1:
+                fetch()
+            try:
+                yield
+            except GeneratorExit:
+                fetch()
+                raise
+        while in_flight:
+            fetch()
 
 
-def _keep_window(record: Record, name: str, plan, index: int, values: np.ndarray, life) -> None:
-    """Records one window: of the `rows` values at its last positions, those that it scores."""
+def _keep_window(job: Job, name: str, record: Record | None, index: int, values: np.ndarray) -> int:
+    """Records one window: of the values at its last positions, those that it scores."""
+    plan, stream = job.plans[name], job.streams[name]
     window = plan.window(index)
     values = values[: len(values) - (plan.block_size - window.n_inputs)][-window.n_scored :]
     if not np.isfinite(values).all():
         token = window.first_scored + int(np.flatnonzero(~np.isfinite(values))[0])
-        record.flush()
+        document = int(np.searchsorted(stream.documents[:, 0], token, side="right")) - 1
         raise NumberError(
-            f"{name}: the loss is not finite in window {index}, token {token}: the weights or "
-            "their dtype are at fault, try --config.model.dtype=float32"
+            f"{name}: the loss is not finite in window {index}, token {token}, row "
+            f"{stream.documents[document, 3]} (from 0): the weights or their dtype are at fault, "
+            "try --config.model.dtype=float32"
         )
-    record.write(window.first_scored, values)
-    life["windows_scored"] += 1
+    if record:
+        record.write(window.first_scored, values)
+    return window.n_scored
 
 
-def _reduce(record: Record, stream: tokens.TokenStream, plan: windows.Plan) -> dict[str, Any]:
+def _bar(label: str, unit: str, total: int | None = None, done: int = 0) -> Bar:
+    return Bar(label, unit, total, done, show=distributed.is_writer())
+
+
+@contextlib.contextmanager
+def _out_of_memory(layout: layout_lib.Layout) -> Iterator[None]:
+    """Turns a device's out-of-memory into what the user can do about it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as e:
+        if "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        raise InputError(
+            f"the devices' memory is too small for the model and {layout.batch_per_device} "
+            "window(s) each: give a smaller --config.batch_per_device, more devices to "
+            "--config.mesh.fsdp, or --config.model.dtype=bfloat16"
+        )
+
+
+def _speed(job: Job, loaded: Loaded, life, n_tokens: int, score_s: float, wall_s: float) -> dict:
+    """Seconds of this life's parts, and rates of its scoring; None where nothing was scored."""
+    n = life.n_scored
+    return {
+        "wall_s": round(wall_s, 3),
+        "load_s": round(loaded.load_s, 3),
+        "compile_s": round(loaded.compile_s, 3),
+        "tokenize_s": round(job.tokenize_s, 3),
+        "scored_tokens_per_s": round(n_tokens / score_s, 3) if n else None,
+        "windows_per_s": round(n / score_s, 5) if n else None,
+    }
+
+
+def _results(config, job: Job, loaded: Loaded, identity, records, life, speed) -> Results:
+    """Everything derived from the records. Raises NumberError where they are not the plan's."""
+    entries = {name: _corpus(job, name, records[name]) for name in job.streams}
+    arch = job.checkpoint.arch
+    return Results(
+        model={
+            "path": job.settings.model_path,
+            "architecture": job.checkpoint.architecture,
+            "parameters": n_parameters(loaded.model),
+            "dtype": str(job.layout.dtype),
+            "vocab_size": arch.vocab_size,
+            "weights_fingerprint": loaded.weights_fingerprint,
+            "tokenizer_fingerprint": job.tokenizer_fingerprint,
+        },
+        window={
+            "block_size": job.settings.window_block_size,
+            "stride": job.settings.window_stride,
+        },
+        corpora=entries,
+        average_bpc=reduce.average_bpc(entry.bpc for entry in entries.values()),
+        runs=life.all_lives(),
+        speed=speed,
+        config=json.loads(config.to_json_best_effort()),
+        environment=_environment(),
+        fingerprint=config_lib.fingerprint(identity),
+    )
+
+
+def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
+    stream = job.streams[name]
     counts = {
         "characters": stream.characters,
         "bytes": stream.bytes,
@@ -229,4 +379,17 @@ def _reduce(record: Record, stream: tokens.TokenStream, plan: windows.Plan) -> d
         "empty_documents": stream.empty_documents,
         "corpus_sha256": stream.corpus_sha256,
     }
-    return reduce.corpus_result(record.read("nll"), plan, counts, stream.bos)
+    return reduce.corpus_result(record.read("nll"), job.plans[name], counts, stream.bos)
+
+
+def _environment() -> dict[str, Any]:
+    """Versions and devices: what else a number may be traced back to."""
+    packages = ("jax", "jaxlib", "flax", "transformers", "tokenizers")
+    return {
+        "jaxbpc": jaxbpc.__version__,
+        **{name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [f"{jax.device_count()} x {jax.devices()[0].device_kind}"],
+        "processes": jax.process_count(),
+    }

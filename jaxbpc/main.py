@@ -4,6 +4,8 @@
 
 --config    a file with get_config(), e.g. configs/llama.py:2-7b; its fields can be overridden
 --workdir   where the record and results.json go (default: runs/<config name>)
+--distributed=auto|on|off   many processes as one job (auto: where a cluster is recognised)
+--coordinator_address, --num_processes, --process_id   for schedulers that are not recognised
 
 A stopped run goes on by the same command.
 """
@@ -18,16 +20,24 @@ from jaxbpc import cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the record and results.json go")
+_DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "join a cluster")
+_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes", lower_bound=1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "this process, from 0", lower_bound=0)
 
 
 def main() -> None:
-    """Flags → config → evaluate.run → the table on stdout."""
-    from jaxbpc import evaluate
+    """Flags → config → distributed start → evaluate.run → the table on stdout."""
+    from jaxbpc import distributed, evaluate, results
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', pathlib.Path(name).stem)}"
-    results = evaluate.run(_CONFIG.value, pathlib.Path(workdir))
-    print(evaluate.table(results))
+    distributed.start(
+        _DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    )
+    ended = evaluate.run(_CONFIG.value, workdir)
+    if distributed.is_writer():
+        print(results.table(ended))
 
 
 if __name__ == "__main__":

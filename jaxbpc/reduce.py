@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import NumberError
+from jaxbpc.results import CorpusResult
 
 _CHUNK = 1 << 16
 
@@ -33,13 +34,15 @@ def bits_per(nats: float, count: int) -> float | None:
     return nats / (count * math.log(2)) if count else None
 
 
-def corpus_result(nll: np.ndarray, plan: Plan, counts: dict[str, Any], bos: np.ndarray) -> dict:
-    """One corpus's entry of `results.json`.
+def corpus_result(
+    nll: np.ndarray, plan: Plan, counts: dict[str, Any], bos: np.ndarray
+) -> CorpusResult:
+    """One corpus's result.
 
     Args:
       nll: [n_tokens] float32 nats a token; NaN where a token is not scored.
       plan: the windows that scored them.
-      counts: `characters`, `bytes`, `documents`, `empty_documents` and what else is passed on.
+      counts: `characters`, `bytes`, `documents`, `empty_documents`, `corpus_sha256`.
       bos: [n] positions of the tokens that stand for no text, put before each document.
 
     Raises:
@@ -58,22 +61,22 @@ def corpus_result(nll: np.ndarray, plan: Plan, counts: dict[str, Any], bos: np.n
     characters, n_bytes = counts["characters"], counts["bytes"]
     scored_bos = bos[(bos >= 1) & (bos < 1 + plan.n_scored)]
     has_windows, has_full = plan.n_windows > 0, plan.n_all_windows > 0
-    return {
-        "bpc": bits_per(nats, characters) if has_windows else None,
-        "bpc_full": bits_per(nats_full, characters) if has_full else None,
-        "bpb": bits_per(nats, n_bytes) if has_windows else None,
-        "bpb_full": bits_per(nats_full, n_bytes) if has_full else None,
-        "nats": nats if has_windows else None,
-        "nats_full": nats_full if has_full else None,
+    return CorpusResult(
+        bpc=bits_per(nats, characters) if has_windows else None,
+        bpc_full=bits_per(nats_full, characters) if has_full else None,
+        bpb=bits_per(nats, n_bytes) if has_windows else None,
+        bpb_full=bits_per(nats_full, n_bytes) if has_full else None,
+        nats=nats if has_windows else None,
+        nats_full=nats_full if has_full else None,
         **counts,
-        "tokens": plan.n_tokens,
-        "windows": plan.n_windows,
-        "scored_tokens": plan.n_scored,
-        "unscored_tokens": plan.n_unscored,
-        "bos_tokens": len(scored_bos),
-        "bos_nats": total_nats(nll[scored_bos]),
-        "note": None if has_windows else _short_note(plan),
-    }
+        tokens=plan.n_tokens,
+        windows=plan.n_windows,
+        scored_tokens=plan.n_scored,
+        unscored_tokens=plan.n_unscored,
+        bos_tokens=len(scored_bos),
+        bos_nats=total_nats(nll[scored_bos]),
+        note=None if has_windows else _short_note(plan),
+    )
 
 
 def _short_note(plan: Plan) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbpc import sharding
 from jaxbpc.models.attention import dot
 
 _CHUNK_ROWS = 128
@@ -45,30 +46,44 @@ def nll(h_BCD: jax.Array, head_VD: jax.Array, targets_BC: jax.Array) -> jax.Arra
     return nll_chunks.swapaxes(0, 1).reshape(B, n_chunks * rows)[:, :C]
 
 
-def make_step(
-    hidden: Callable[[Any, jax.Array, int], jax.Array],
-    head: Callable[[Any], jax.Array],
-    mesh: jax.sharding.Mesh,
-) -> Callable[[Any, jax.Array, jax.Array, int], jax.Array]:
-    """The compiled step: (params, inputs_BT, targets_BT, rows) → [B, rows] float32, replicated.
+class Step:
+    """The step of a model on a mesh: (params, inputs_BT, targets_BT, rows) → [B, rows] float32.
 
     Args:
       hidden: (params, tokens_BT, rows) → hidden states [B, rows, D] at the last `rows` positions.
       head: params → output matrix [V, D].
-      mesh: where it runs; replicated output lets process 0 write all of it.
+      mesh: where it runs; the output is replicated, so that one process can write all of it.
 
-    `rows` is static: the step is compiled once for each value.
+    `rows` is static: a step is compiled once for each value.
     """
 
-    def step(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:
-        h_BCD = hidden(params, inputs_BT, rows)
-        return nll(h_BCD, head(params), targets_BT[:, targets_BT.shape[1] - rows :])
+    def __init__(
+        self,
+        hidden: Callable[[Any, jax.Array, int], jax.Array],
+        head: Callable[[Any], jax.Array],
+        mesh: jax.sharding.Mesh,
+    ):
+        def step(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:
+            h_BCD = hidden(params, inputs_BT, rows)
+            return nll(h_BCD, head(params), targets_BT[:, targets_BT.shape[1] - rows :])
 
-    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    compiled = jax.jit(step, static_argnums=3, out_shardings=replicated)
+        self.mesh = mesh
+        replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        self._step = jax.jit(step, static_argnums=3, out_shardings=replicated)
 
-    def run(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:
-        with jax.set_mesh(mesh):
-            return compiled(params, inputs_BT, targets_BT, rows)
+    def __call__(
+        self, params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int
+    ) -> jax.Array:
+        with jax.set_mesh(self.mesh):
+            return self._step(params, inputs_BT, targets_BT, rows)
 
-    return run
+    def compile(self, params: Any, shape: tuple[int, int], rows: int) -> jax.stages.Compiled:
+        """The executable for batches of `shape` [B, T]: (params, inputs_BT, targets_BT) → nats.
+
+        Args:
+          params: arrays or ShapeDtypeStructs, with their shardings.
+        """
+        layout = sharding.named(("batch", None), shape, self.mesh)
+        tokens_BT = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=layout)
+        with jax.set_mesh(self.mesh):
+            return self._step.lower(params, tokens_BT, tokens_BT, rows).compile()

@@ -84,51 +84,51 @@ def run(tmp_path):
 
 def test_ledger(run):
     result = run()
-    text = result["corpora"]["text"]
-    assert text["characters"] == sum(map(len, TEXTS))
-    assert text["bytes"] == text["tokens"] == sum(len(t.encode()) for t in TEXTS)
-    assert (text["documents"], text["empty_documents"]) == (2, 1)
-    assert text["scored_tokens"] + text["unscored_tokens"] == text["tokens"]
-    assert text["bpc"] == text["nats"] / (text["characters"] * math.log(2))
-    assert result["average_bpc"] == text["bpc"]
+    text = result.corpora["text"]
+    assert text.characters == sum(map(len, TEXTS))
+    assert text.bytes == text.tokens == sum(len(t.encode()) for t in TEXTS)
+    assert (text.documents, text.empty_documents) == (2, 1)
+    assert text.scored_tokens + text.unscored_tokens == text.tokens
+    assert text.bpc == text.nats / (text.characters * math.log(2))
+    assert result.average_bpc == text.bpc
 
 
 def test_uniform(run):
     safetensors_path = run.path / "model" / "model.safetensors"
     zeros = {k: 0 * v for k, v in safetensors.numpy.load_file(safetensors_path).items()}
     safetensors.numpy.save_file(zeros, safetensors_path)
-    text = run()["corpora"]["text"]
-    assert text["nats"] == pytest.approx(text["scored_tokens"] * math.log(VOCAB), rel=1e-6)
-    assert text["nats_full"] == pytest.approx((text["tokens"] - 1) * math.log(VOCAB), rel=1e-6)
+    text = run().corpora["text"]
+    assert text.nats == pytest.approx(text.scored_tokens * math.log(VOCAB), rel=1e-6)
+    assert text.nats_full == pytest.approx((text.tokens - 1) * math.log(VOCAB), rel=1e-6)
 
 
 def test_batches_and_meshes_agree(run):
-    want = run()["corpora"]["text"]
+    want = run().corpora["text"]
     for k, (batch, mesh) in enumerate([(2, (8, 1, 1)), (3, (1, 8, 1)), (1, (2, 2, 2))]):
         fields = dict(zip(("mesh__data", "mesh__fsdp", "mesh__tensor"), mesh, strict=True))
-        got = run(f"run{k}", batch_per_device=batch, **fields)["corpora"]["text"]
-        assert got["bpc"] == pytest.approx(want["bpc"], rel=1e-6)
-        assert got["bpc_full"] == pytest.approx(want["bpc_full"], rel=1e-6)
+        got = run(f"run{k}", batch_per_device=batch, **fields).corpora["text"]
+        assert got.bpc == pytest.approx(want.bpc, rel=1e-6)
+        assert got.bpc_full == pytest.approx(want.bpc_full, rel=1e-6)
 
 
 def test_resume_is_identical(run):
-    want = run("whole")["corpora"]["text"]
+    want = run("whole").corpora["text"]
     first = run("stopped")
     record = Record.open(run.path / "stopped" / "text")
     record.write(500, np.full(600, np.nan, np.float32))
     record.flush()
     again = run("stopped")
-    assert again["corpora"]["text"]["nats"] == want["nats"]
-    assert again["corpora"]["text"]["nats_full"] == want["nats_full"]
-    assert 0 < again["runs"][-1]["windows_scored"] < first["runs"][-1]["windows_scored"]
-    assert run("stopped")["runs"][-1]["windows_scored"] == 0
+    assert again.corpora["text"].nats == want.nats
+    assert again.corpora["text"].nats_full == want.nats_full
+    assert 0 < again.runs[-1]["windows_scored"] < first.runs[-1]["windows_scored"]
+    assert run("stopped").runs[-1]["windows_scored"] == 0
 
 
 def test_short_corpus(run):
-    text = run(window__block_size=5000)["corpora"]["text"]
-    assert text["bpc"] is None
-    assert text["bpc_full"] > 0
-    assert "shorter than one window" in text["note"]
+    text = run(window__block_size=5000).corpora["text"]
+    assert text.bpc is None
+    assert text.bpc_full > 0
+    assert "shorter than one window" in text.note
 
 
 def test_other_settings_are_refused(run):

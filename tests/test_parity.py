@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxbpc import score, sharding
+from jaxbpc.models.decoder import Decoder
 from jaxbpc.weights import load
 
 torch = pytest.importorskip("torch", reason="the live oracle: pip install '.[parity]'")
@@ -56,7 +57,7 @@ def test_llama(case, mesh, attention, tmp_path):
 
     devices = sharding.make_mesh(mesh)
     decoder, _ = load.load(load.open_checkpoint(tmp_path), np.dtype("float32"), devices, attention)
-    step = score.make_step(lambda p, t, r: p.hidden(t, r), lambda p: p.head_VD(), devices)
+    step = score.Step(Decoder.hidden, Decoder.head_VD, devices)
     layout = sharding.named(("batch", None), (8, 300), devices)
     inputs, outputs = (jax.device_put(a, layout) for a in (ids[:, :-1], ids[:, 1:]))
     for rows in (300, 100):

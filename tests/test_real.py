@@ -33,7 +33,7 @@ def test_bpc_of_the_demo(tmp_path, tmp_path_factory, monkeypatch):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
     assert tokenizer("x = 2026", add_special_tokens=False).tokens()[-4:] == list("2026")
-    for name, result in results["corpora"].items():
+    for name, result in results.corpora.items():
         ids = Record.open(tmp_path / name).read("token_ids").astype(np.int64)
         plan, nats = Plan(len(ids), 1900, 512), 0.0
         for i in range(plan.n_windows):
@@ -43,5 +43,5 @@ def test_bpc_of_the_demo(tmp_path, tmp_path_factory, monkeypatch):
                 logits = model(piece[None, :-1]).logits[0, -window.n_scored :].double()
             targets = piece[-window.n_scored :, None]
             nats -= torch.log_softmax(logits, -1).gather(-1, targets).sum().item()
-        want = nats / (result["characters"] * math.log(2))
-        assert result["bpc"] == pytest.approx(want, rel=5e-6), name
+        want = nats / (result.characters * math.log(2))
+        assert result.bpc == pytest.approx(want, rel=5e-6), name

@@ -6,7 +6,8 @@ number of batches. The last batch is filled up with rows that do not count (inde
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Generator, Sequence
 
 import jax
 import numpy as np
@@ -63,7 +64,7 @@ def batches(
     todo: Sequence[int],
     batch_size: int,
     sharding: jax.sharding.Sharding,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yields the batches of the windows `todo`, the same number on every process.
 
     Args:
@@ -86,7 +87,7 @@ def batches(
 
         shape = (len(indices), plan.block_size)
         inputs_BT, targets_BT = (
-            jax.make_array_from_callback(shape, sharding, lambda where, p=part: read(p, where))
+            jax.make_array_from_callback(shape, sharding, functools.partial(read, part))
             for part in (0, 1)
         )
         rows = plan.rows(int(indices[0]))

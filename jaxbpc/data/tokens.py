@@ -85,6 +85,7 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
 def load_tokenizer(folder: pathlib.Path):
     """The Hugging Face tokenizer of a folder; no remote code is ever run. Raises InputError."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # "PyTorch was not found"
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -160,7 +160,7 @@ class Fields:
             raise InputError(
                 f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
             )
-        if kind in (int, float) and not 0 < value < 2**40:
+        if isinstance(value, int | float) and kind is not bool and not 0 < value < 2**40:
             raise InputError(
                 f"{self.where}: `{name}` is {value}: an impossible size, mend the file"
             )

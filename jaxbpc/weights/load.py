@@ -8,7 +8,7 @@ is experimental and is imported here alone.
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -73,34 +73,51 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
 
 
 def load(
-    checkpoint: Checkpoint, dtype, mesh: jax.sharding.Mesh, attention: str
+    checkpoint: Checkpoint,
+    dtype,
+    mesh: jax.sharding.Mesh,
+    attention: str,
+    progress: Callable[[int], Any] | None = None,
 ) -> tuple[Decoder, str]:
     """The model with its weights on the mesh, and the fingerprint of its weights.
 
     Args:
       dtype: of the parameters; the file's values are cast.
+      progress: called with the bytes of each group of tensors that was read.
 
     Raises:
       InputError: a file that cannot be read.
     """
-    model = Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head)
+    model = abstract(checkpoint, dtype, mesh, attention)
     targets = parameters(model)
-    shardings = parameter_shardings(model, mesh)
+    weighted_sum = _weighted_sum(mesh)
     digests = {}
     for group in _groups(checkpoint):
-        abstract = {}
-        for name in group:
-            parameter = checkpoint.names[name]
-            shape = targets[parameter].get_value().shape
-            abstract[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=shardings[parameter])
-        loaded = _read(checkpoint.tensors[group[0]].file, abstract)
-        for name, value in loaded.items():
+        wanted = {name: targets[checkpoint.names[name]].get_value() for name in group}
+        for name, value in _read(checkpoint.tensors[group[0]].file, wanted).items():
             targets[checkpoint.names[name]].set_value(value)
-            digests[name] = (list(value.shape), str(value.dtype), _weighted_sum(value))
+            digests[name] = (list(value.shape), str(value.dtype), weighted_sum(value))
+        if progress:
+            progress(sum(checkpoint.tensors[name].n_bytes for name in group))
     # One transfer for all sums: each fetched alone would wait for its own kernel.
     sums = jax.device_get({name: digest[2] for name, digest in digests.items()})
     fields = {name: [*digests[name][:2], int(sums[name])] for name in digests}
     return model, fingerprint(fields)
+
+
+def abstract(checkpoint: Checkpoint, dtype, mesh, attention: str) -> Decoder:
+    """The model as `load` returns it, with ShapeDtypeStructs (and their shardings) for arrays."""
+    model = Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head)
+    shardings = parameter_shardings(model, mesh)
+    for name, variable in parameters(model).items():
+        shape = variable.get_value().shape
+        variable.set_value(jax.ShapeDtypeStruct(shape, dtype, sharding=shardings[name]))
+    return model
+
+
+def n_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes of the checkpoint's tensors in its files."""
+    return sum(tensor.n_bytes for tensor in checkpoint.tensors.values())
 
 
 def parameter_shardings(model: nnx.Module, mesh) -> dict[str, jax.sharding.NamedSharding]:
@@ -156,16 +173,13 @@ def _groups(checkpoint: Checkpoint) -> Iterator[list[str]]:
         by_file.setdefault(tensor.file, []).append(name)
     for names in by_file.values():
         group: list[str] = []
-        n_bytes = 0
+        size = 0
         for name in names:
-            size = 4
-            for n in checkpoint.tensors[name].shape:
-                size *= n
-            if group and n_bytes + size > _GROUP_BYTES:
+            size += checkpoint.tensors[name].n_bytes
+            if group and size > _GROUP_BYTES:
                 yield group
-                group, n_bytes = [], 0
+                group, size = [], checkpoint.tensors[name].n_bytes
             group.append(name)
-            n_bytes += size
         if group:
             yield group
 
@@ -174,27 +188,33 @@ def _read(file: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct]) -> dict
     """Reads tensors of one safetensors file into the shards that `abstract` describes."""
     import orbax.checkpoint.experimental.v1 as ocp
 
+    context = ocp.Context()
     # The layout must be named: the automatic choice does not see single files.
-    layout = ocp.options.CheckpointLayout.SAFETENSORS
+    context.checkpoint_layout = ocp.options.CheckpointLayout.SAFETENSORS
     try:
-        with ocp.Context(checkpoint_layout=layout):
+        with context:
             return ocp.load(file.resolve(), abstract)
     except (OSError, ValueError) as e:
         reason = " ".join(str(e).split())[:160]
         raise InputError(f"{file}: cannot be read ({reason}): download it again")
 
 
-@jax.jit
-def _weighted_sum(x: jax.Array) -> jax.Array:
-    """Wrap-around uint32 sum of a tensor's bits, each times an odd number of its position.
+def _weighted_sum(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:
+    """A wrap-around uint32 sum of a tensor's bits, each times an odd number of its position.
 
     Integer sums do not depend on their order: the same on any mesh.
     """
-    bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{x.dtype.itemsize * 8}"))
-    position = jnp.zeros(x.shape, jnp.uint32)
-    for axis, size in enumerate(x.shape):
-        position = position * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-    return jnp.sum(bits.astype(jnp.uint32) * (2 * position + 1), dtype=jnp.uint32)
+
+    def weighted_sum(x: jax.Array) -> jax.Array:
+        bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{x.dtype.itemsize * 8}"))
+        position = jnp.zeros(x.shape, jnp.uint32)
+        for axis, size in enumerate(x.shape):
+            index = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+            position = position * jnp.uint32(size) + index
+        return jnp.sum(bits.astype(jnp.uint32) * (2 * position + 1), dtype=jnp.uint32)
+
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.jit(weighted_sum, out_shardings=replicated)
 
 
 def architecture_hash(arch: Arch) -> str:

@@ -6,6 +6,7 @@ about offsets and files that are cut short.
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -25,6 +26,12 @@ class Tensor:
     file: pathlib.Path
     shape: tuple[int, ...]
     dtype: str
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes in the file: the digits in the dtype's name are its bits."""
+        bits = int("".join(c for c in self.dtype.split("_")[0] if c.isdigit()) or 8)
+        return math.prod(self.shape) * bits // 8
 
 
 def cache_folder() -> pathlib.Path:

@@ -1,0 +1,135 @@
+"""Many processes as one program: start, who writes, and failing together.
+
+Every process runs the same steps. Where one of them finds a fault that the user can mend, all must
+end, or the others would wait for it in the next collective.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbpc.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def start(
+    mode: str = "auto",
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Joins the processes of a job; call it before anything else touches a device.
+
+    Args:
+      mode: 'auto' joins where JAX recognises a cluster (or an address is given), 'on' demands it,
+        'off' stays alone.
+
+    Raises:
+      InputError: no cluster where one is demanded, or it cannot be joined.
+    """
+    explicit = coordinator_address is not None
+    if mode == "off" or jax.distributed.is_initialized():
+        return
+    if explicit and (num_processes is None or process_id is None):
+        raise InputError(
+            "--coordinator_address needs --num_processes and --process_id too: give all three"
+        )
+    try:
+        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    except ValueError as e:
+        if explicit or mode == "on":
+            raise InputError(
+                f"no cluster that JAX recognises ({_short(e)}): give --coordinator_address, "
+                "--num_processes and --process_id"
+            )
+    except RuntimeError as e:
+        raise InputError(
+            f"the other processes cannot be reached ({_short(e)}): check that all were started, "
+            "and that --coordinator_address is open between the hosts"
+        )
+
+
+def is_writer() -> bool:
+    """Whether this process is the one that writes files and prints the table."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def together(what: str) -> Iterator[None]:
+    """Runs its body on every process; where one fails by InputError, all raise one.
+
+    Args:
+      what: what is done in it, for the message of the processes that did not fail themselves.
+    """
+    error: InputError | None = None
+    try:
+        yield
+    except InputError as e:
+        error = e
+    if jax.process_count() > 1:
+        failed = np.flatnonzero(_gather(np.array([error is not None])))
+        if error is None and len(failed):
+            error = InputError(f"process {failed[0]} failed in {what}: its own log says why")
+    if error is not None:
+        raise error
+
+
+def check_same(fields: dict[str, Any]) -> None:
+    """Raises InputError naming the `fields` that are not the same on every process."""
+    if jax.process_count() == 1:
+        return
+    names = sorted(fields)
+    digests = [hashlib.sha256(json.dumps(fields[name]).encode()).digest() for name in names]
+    mine = np.frombuffer(b"".join(digests), np.uint32).reshape(len(names), -1)
+    everyone = _gather(mine[None]).reshape(-1, *mine.shape)
+    differ = [n for i, n in enumerate(names) if not (everyone[:, i] == everyone[0, i]).all()]
+    if differ:
+        raise InputError(
+            f"the processes do not agree on {', '.join(differ)}: give every host the same "
+            "version, config, corpora and model"
+        )
+
+
+def from_writer(value: np.ndarray) -> np.ndarray:
+    """The writer's `value` on every process; shapes and dtypes must be the same."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.broadcast_one_to_all(value))
+
+
+def json_from_writer(value: Any) -> Any:
+    """The writer's JSON value on every process."""
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(from_writer(np.array(len(data))))
+    padded = np.zeros(size, np.uint8)
+    padded[: len(data[:size])] = data[:size]
+    return json.loads(from_writer(padded).tobytes())
+
+
+def must_stop(step: int) -> bool:
+    """Whether a process of the job was told to end (SIGTERM): all get to know at the same step."""
+    if jax.process_count() == 1:
+        return False
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+def _gather(value: np.ndarray) -> np.ndarray:
+    """[n, …] of every process, one after the other."""
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(value)).reshape(-1, *value.shape[1:])
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]

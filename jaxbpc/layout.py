@@ -1,0 +1,107 @@
+"""What is chosen where the config leaves it open: dtype, mesh, windows a device, attention.
+
+One cost model for all of it: bytes of parameters and of a window's activations against a device's
+memory.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxbpc import sharding
+from jaxbpc.config import Settings
+from jaxbpc.models.arch import Arch
+from jaxbpc.models.decoder import Decoder, n_parameters
+
+_USABLE = 0.9  # of a device's memory: the rest is the runtime's and fragmentation
+_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a model runs: settings without anything left open."""
+
+    dtype: np.dtype
+    attention: str
+    mesh: jax.sharding.Mesh
+    batch_per_device: int
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a step over the whole mesh."""
+        return self.batch_per_device * sharding.n_batch_shards(self.mesh)
+
+
+def choose(
+    settings: Settings, arch: Arch, own_head: bool, devices: Sequence[jax.Device] | None = None
+) -> Layout:
+    """The layout of `settings` for a model on `devices` (default: all).
+
+    Raises:
+      InputError: a mesh that does not fit the devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    dtype = _dtype(settings.model_dtype, devices[0])
+    memory = _memory_bytes(devices[0])
+    sizes = settings.mesh
+    n_bytes = n_parameters(Decoder(arch, dtype, "xla", own_head)) * dtype.itemsize
+    window = activation_bytes(arch, settings.window_block_size, dtype)
+    if not any(sizes) and memory and n_bytes + window > _USABLE * memory:
+        sizes = (0, -1, 0)  # one copy of the model over all devices
+    mesh = sharding.make_mesh(sizes, devices)
+    batch = settings.batch_per_device
+    if not batch:
+        split = mesh.shape["fsdp"] * mesh.shape["tensor"]
+        room = _USABLE * memory - n_bytes / split if memory else 0
+        batch = 1 if devices[0].platform == "cpu" else max(1, min(_BATCH, int(room // window)))
+    kind = "blocked" if settings.model_attention == "auto" else settings.model_attention
+    return Layout(dtype, kind, mesh, batch)
+
+
+def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:
+    """About the most that one window holds at a time in a step, beside the parameters."""
+    heads = (arch.n_heads + 2 * arch.n_kv_heads) * arch.head_size
+    stream = 4 * 4 * arch.embed  # float32: residual, norm, two sums
+    wide = (4 + dtype.itemsize) * max(heads, 2 * arch.mlp)
+    scores = 4 * 3 * arch.n_heads * 256  # a block of 256 queries on each of the keys
+    logits = 4 * 2 * 128 * arch.vocab_size
+    return length * (stream + wide + scores) + logits
+
+
+def has_bfloat16(device: jax.Device) -> bool:
+    """Whether a device multiplies bfloat16 in hardware; where it does not, it is emulated."""
+    if device.platform == "tpu":
+        return True
+    if device.platform == "gpu":
+        major = str(getattr(device, "compute_capability", "0")).split(".")[0]
+        return int(major) >= 8 if major.isdigit() else True
+    try:
+        flags = pathlib.Path("/proc/cpuinfo").read_text(errors="replace").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _dtype(name: str, device: jax.Device) -> np.dtype:
+    if name == "auto":
+        name = "bfloat16" if has_bfloat16(device) else "float32"
+    return jax.numpy.dtype(name)
+
+
+def _memory_bytes(device: jax.Device) -> int:
+    """Bytes that a device may use; 0 where it does not tell (a CPU)."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    return int((stats or {}).get("bytes_limit", 0))
+
+
+def check_positions(arch: Arch, block_size: int) -> str | None:
+    """A warning where windows are longer than what the model was trained for, else None."""
+    if block_size <= arch.max_length:
+        return None
+    return (
+        f"windows of {block_size} tokens are longer than the {arch.max_length} that the model was "
+        "trained for: expect a worse number"
+    )

@@ -1,0 +1,124 @@
+"""The lives of a workdir: one run at a time, each life written down, a polite end by signal.
+
+A run may be killed and started again many times; `runs.json` has one entry a life. What a killed
+life did not live to write down is found in the record and counted as its own.
+"""
+
+import contextlib
+import datetime
+import json
+import pathlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import filelock
+import jax
+
+from jaxbpc.errors import InputError
+from jaxbpc.record import write_json
+
+_SAVE_S = 10.0
+
+
+class Life:
+    """This life of a run. Without a workdir (a process that does not write) it only counts.
+
+    Args:
+      about: what is written beside the number of windows.
+      n_done: windows that the record holds as it begins.
+    """
+
+    def __init__(self, workdir: pathlib.Path | None, about: dict[str, Any], n_done: int):
+        self._path = workdir / "runs.json" if workdir else None
+        self._earlier = _read(self._path) if self._path else []
+        told = sum(life["windows_scored"] for life in self._earlier)
+        if n_done > told:
+            if not self._earlier:
+                self._earlier.append({"started": None, "windows_scored": 0})
+            self._earlier[-1]["windows_scored"] += n_done - told
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._about = {"started": started, **about}
+        self.n_scored = 0
+        self.save()
+
+    def scored(self) -> None:
+        """One more window is scored."""
+        self.n_scored += 1
+        if time.monotonic() - self._saved > _SAVE_S:
+            self.save()
+
+    def all_lives(self) -> list[dict[str, Any]]:
+        """Every life of the workdir, this one last."""
+        return [*self._earlier, {**self._about, "windows_scored": self.n_scored}]
+
+    def save(self) -> None:
+        """Writes `runs.json`."""
+        self._saved = time.monotonic()
+        if self._path:
+            write_json(self._path, self.all_lives())
+
+
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes `workdir` and keeps other runs out of it while the body runs.
+
+    Raises:
+      InputError: it cannot be written, or another run works in it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(workdir / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise InputError(
+            f"{workdir}: another run works in it: wait for its end, or give another --workdir"
+        )
+    except OSError as e:
+        reason = e.strerror or type(e).__name__
+        raise InputError(f"{workdir}: cannot be written ({reason}): give another --workdir")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """An event that SIGTERM or SIGINT sets, so that the step in flight is finished and kept.
+
+    A second signal ends at once, as it does outside of the body. Of many processes none may stop
+    alone: there JAX's own handler stays, and `distributed.must_stop` tells all of them.
+    """
+    event = threading.Event()
+    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(number: int, frame: Any) -> None:
+        event.set()
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _read(path: pathlib.Path) -> list[dict[str, Any]]:
+    try:
+        lives = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(life["windows_scored"], int) for life in lives):
+            raise ValueError("no count of windows")
+        return list(lives)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path}: cannot be read ({str(e)[:100]}): remove it, the record is kept")

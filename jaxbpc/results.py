@@ -1,0 +1,101 @@
+"""What a run ends with: `results.json` as a dataclass, and its table for a terminal."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from jaxbpc.errors import InputError
+
+SCHEMA = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusResult:
+    """One corpus. Nats are sums of -ln p over scored targets; None: there is no such number.
+
+    bpc, bpb, nats, scored_tokens and bos_* are of the reference number, *_full of the one that
+    scores every token but the first. `tokens` is N, `windows` those of the reference number.
+    """
+
+    bpc: float | None
+    bpc_full: float | None
+    bpb: float | None
+    bpb_full: float | None
+    nats: float | None
+    nats_full: float | None
+    characters: int
+    bytes: int
+    documents: int
+    empty_documents: int
+    tokens: int
+    windows: int
+    scored_tokens: int
+    unscored_tokens: int
+    bos_tokens: int
+    bos_nats: float
+    corpus_sha256: str
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """A run's `results.json`, field by field; groups are plain dicts of JSON values."""
+
+    model: dict[str, Any]
+    window: dict[str, int]
+    corpora: dict[str, CorpusResult]
+    average_bpc: float | None
+    runs: list[dict[str, Any]]
+    speed: dict[str, float | None]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    fingerprint: str
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `results.json`, the schema first."""
+        return {"schema": self.schema} | dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Results":
+        """The reverse of `to_json`. Raises TypeError or KeyError where fields are not those."""
+        corpora = {name: CorpusResult(**values) for name, values in fields["corpora"].items()}
+        return cls(**(fields | {"corpora": corpora}))
+
+
+def read(path: pathlib.Path) -> Results:
+    """Reads a `results.json`. Raises InputError naming the file."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if fields["schema"] != SCHEMA:
+            raise InputError(f"{path}: schema {fields['schema']}, this jaxbpc reads {SCHEMA}")
+        return Results.from_json(fields)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        reason = " ".join(str(e).split())[:120]
+        raise InputError(f"{path}: no readable results ({reason}): give a finished run's folder")
+
+
+def table(results: Results) -> str:
+    """The results as a table for a terminal, notes beneath."""
+    width = max(12, *map(len, results.corpora)) + 2
+    head = (
+        f"{'corpus':<{width}}{'BPC':>8}{'full':>9}{'BPB':>9}"
+        f"{'characters':>14}{'documents':>11}{'tokens':>12}{'scored':>9}"
+    )
+    lines = [head, "-" * len(head)]
+    notes = []
+    for name, r in results.corpora.items():
+        share = r.scored_tokens / r.tokens if r.tokens else 0.0
+        lines.append(
+            f"{name:<{width}}{_number(r.bpc, 8)}{_number(r.bpc_full, 9)}{_number(r.bpb, 9)}"
+            f"{r.characters:>14,}{r.documents:>11,}{r.tokens:>12,}{share:>9.2%}"
+        )
+        if r.note:
+            notes.append(f"{name}: {r.note}")
+    lines.append(f"{'average':<{width}}{_number(results.average_bpc, 8)}")
+    return "\n".join(lines + notes)
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{'-' if value is None else f'{value:.4f}':>{width}}"
