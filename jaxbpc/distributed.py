@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import json
 import logging
+import pathlib
+import platform
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +56,16 @@ def start(
             f"the other processes cannot be reached ({_short(e)}): check that all were started, "
             "and that --coordinator_address is open between the hosts"
         )
+
+
+def cache_compiled(folder: pathlib.Path) -> None:
+    """Keeps compiled programs in `folder` from run to run, unless JAX was given another one.
+
+    Code for one CPU may not run on another that shares the folder: each kind has its own.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        kind = hashlib.sha256(_cpu_flags().encode()).hexdigest()[:8]
+        jax.config.update("jax_compilation_cache_dir", str(folder / f"compiled-{kind}"))
 
 
 def is_writer() -> bool:
@@ -129,6 +141,14 @@ def _gather(value: np.ndarray) -> np.ndarray:
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(value)).reshape(-1, *value.shape[1:])
+
+
+def _cpu_flags() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def _short(error: Exception) -> str:

@@ -29,12 +29,14 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "this process, from 0", l
 def main() -> None:
     """Flags → config → distributed start → evaluate.run → the table on stdout."""
     from jaxbpc import distributed, evaluate, results
+    from jaxbpc.weights import source
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', pathlib.Path(name).stem)}"
     distributed.start(
         _DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     )
+    distributed.cache_compiled(source.cache_folder())
     ended = evaluate.run(_CONFIG.value, workdir)
     if distributed.is_writer():
         print(results.table(ended))

@@ -6,7 +6,7 @@ import tqdm
 
 
 class Bar:
-    """A progress bar that appears with the first update; a context manager.
+    """A progress bar, a context manager. Without a total it appears with the first update.
 
     Args:
       label: what is done.
@@ -36,6 +36,8 @@ class Bar:
             self._bar.set_description(label, refresh=False)
 
     def __enter__(self) -> "Bar":
+        if self.total:
+            self._bar = self._open()
         return self
 
     def __exit__(self, *exception: object) -> None:

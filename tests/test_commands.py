@@ -1,9 +1,19 @@
-"""The commands themselves: exit status, one line of error, fast help."""
+"""The commands themselves: help, faults of flags, a kill in the middle, many processes."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
+import tiny
+
+from jaxbpc import results
+from jaxbpc.errors import InputError
+from jaxbpc.record import Record
 
 
 def command(*arguments):
@@ -19,26 +29,136 @@ def test_help(module):
     assert f"python -m jaxbpc.{module}" in done.stdout
 
 
+@pytest.mark.parametrize("module", ["main", "convert", "prepare"])
+def test_help_waits_for_no_large_library(module):
+    code = f"import sys, jaxbpc.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"jax", "transformers", "datasets", "torch"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["jaxbpc.main"], "--config is missing"),
         (["jaxbpc.main", "--config=absent.py"], "absent.py"),
         (["jaxbpc.main", "--config=configs/llama.py:9b"], "sizes are"),
-        (["jaxbpc.main", "--config=configs/llama.py", "--config.window.strid=3"], "stride"),
-        (["jaxbpc.main", "--config=configs/llama.py", "--config.window.stride=x"], "stride"),
-        (["jaxbpc.main", "--config=configs/llama.py", "--config.window.stride=0"], "stride is 0"),
-        (["jaxbpc.main", "--config=configs/llama.py"], "jaxbpc.prepare paper"),
         (["jaxbpc.main", "--nonsense"], "nonsense"),
+        (["jaxbpc.main", "--config=configs/llama.py", "word"], "'word' is no flag"),
         (["jaxbpc.convert", "gguf", "absent.gguf", "out"], "absent.gguf does not exist"),
         (["jaxbpc.convert"], "gguf FILE OUT"),
         (["jaxbpc.prepare", "nonsense"], "give: paper"),
     ],
 )
-def test_bad_input(arguments, message):
+def test_bad_flags(arguments, message):
     done = command(*arguments)
     assert done.returncode == 2
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert message in errors[0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts the main job on a corpus of some thousands of windows."""
+    tiny.make_model(tmp_path / "model")
+    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS * 60)
+
+    def call(workdir, *flags, devices=1):
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"
+        }
+        fields = {
+            "model.path": tmp_path / "model",
+            "data.dir": tmp_path / "data",
+            "data.corpora": "text",
+            "window.block_size": 100,
+            "window.stride": 40,
+            "model.dtype": "float32",
+        }
+        settings = [f"--config.{name}={value}" for name, value in fields.items()]
+        workdir = f"--workdir={tmp_path / workdir}"
+        arguments = ["--config=configs/llama.py", *settings, workdir, *flags]
+        return subprocess.Popen(
+            [sys.executable, "-m", "jaxbpc.main", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    call.path = tmp_path
+    return call
+
+
+def n_scored(folder):
+    """How many tokens a record has; 0 where there is none yet."""
+    try:
+        return int(np.isfinite(Record.open(folder / "text").read("nll")).sum())
+    except InputError:
+        return 0
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_started_again(start, number):
+    finish(start("whole"))
+    process = start("killed")
+    while n_scored(start.path / "killed") < 2000 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 75), err
+    if number != signal.SIGKILL:
+        assert "start the same command again" in err
+    before = n_scored(start.path / "killed")
+    finish(start("killed"))
+    whole, killed = (results.read(start.path / n / "results.json") for n in ("whole", "killed"))
+    assert killed.corpora == whole.corpora
+    assert killed.fingerprint == whole.fingerprint
+    n_windows = sum(life["windows_scored"] for life in whole.runs)
+    lives = [life["windows_scored"] for life in killed.runs]
+    assert len(lives) == 2
+    assert sum(lives) == n_windows
+    assert lives[0] >= (before - 100) // 40 > 0
+    nll = [Record.open(start.path / n / "text").read("nll") for n in ("whole", "killed")]
+    np.testing.assert_array_equal(*nll)
+
+
+@pytest.mark.parametrize("mesh", [("data", 4), ("fsdp", 4), ("tensor", 4)], ids=lambda m: m[0])
+def test_two_processes(start, mesh):
+    finish(start("one"))
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = [f"--coordinator_address={address}", "--num_processes=2"]
+    flags.append(f"--config.mesh.{mesh[0]}={mesh[1]}")
+    both = [start("two", *flags, f"--process_id={k}", devices=2) for k in range(2)]
+    outputs = [finish(process) for process in both]
+    assert "average" in outputs[0]
+    assert "average" not in outputs[1]
+    one, two = (results.read(start.path / n / "results.json") for n in ("one", "two"))
+    assert two.environment["processes"] == 2
+    assert two.model["weights_fingerprint"] == one.model["weights_fingerprint"]
+    assert two.corpora["text"].bpc == pytest.approx(one.corpora["text"].bpc, rel=1e-6)
+    assert two.corpora["text"].bpc_full == pytest.approx(one.corpora["text"].bpc_full, rel=1e-6)
+
+
+def test_two_processes_that_differ(start):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = [f"--coordinator_address={address}", "--num_processes=2"]
+    both = [
+        start("two", *flags, "--process_id=0"),
+        start("two", *flags, "--process_id=1", "--config.data.template=x{content}"),
+    ]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 2, err
+        assert "do not agree on template" in err

@@ -1,65 +1,64 @@
-"""Tiny random models against torch transformers: nats a token, float32."""
+"""Tiny random models of every family against torch transformers: nats a token, float32.
 
+Against the values in `golden/` always, against torch itself where it is installed.
+"""
+
+import importlib.util
+import json
+
+import cases
 import jax
 import numpy as np
+import oracle
 import pytest
 
 from jaxbpc import score, sharding
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.weights import load
 
-torch = pytest.importorskip("torch", reason="the live oracle: pip install '.[parity]'")
-import transformers  # noqa: E402
-
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-CASES = {
-    "mha": {"num_key_value_heads": 4},
-    "gqa": {"num_key_value_heads": 2},
-    "mqa": {"num_key_value_heads": 1},
-    "tied": {"tie_word_embeddings": True},
-    "biases": {"attention_bias": True, "mlp_bias": True},
-    "llama3": {"rope_parameters": LLAMA3},
-    "linear": {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}},
-}
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+ONE, MESH = (1, 1, 1), (2, 2, 2)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("mesh", "attention"), [((8, 1, 1), "blocked"), ((2, 2, 2), "xla")])
-def test_llama(case, mesh, attention, tmp_path):
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=96,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        # At 0.3 torch itself is off its own float64 by 1.7e-5: rounding, blown up by the model.
-        initializer_range=0.1,
-        **CASES[case],
-    )
-    model = transformers.LlamaForCausalLM(config).eval()
-    for name, value in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(value, std=0.1)
-    model.save_pretrained(tmp_path)
-    ids = np.random.RandomState(0).randint(0, 96, (8, 301)).astype(np.int32)
-    with torch.no_grad():
-        logits = model(torch.tensor(ids[:, :-1]).long()).logits.double()
-    targets = torch.tensor(ids[:, 1:]).long()[..., None]
-    want = -torch.log_softmax(logits, -1).gather(-1, targets)[..., 0].numpy()
+def scored(folder, mesh_shape, attention="blocked", rows=cases.N_TOKENS - 1):
+    """Nats of the last `rows` targets of each row, by the real step."""
+    n_devices = int(np.prod(mesh_shape))
+    mesh = sharding.make_mesh(mesh_shape, jax.devices()[:n_devices])
+    model, _ = load.load(load.open_checkpoint(folder), np.dtype("float32"), mesh, attention)
+    step = score.Step(Decoder.hidden, Decoder.head_VD, mesh)
+    ids = cases.ids()
+    layout = sharding.named(("batch", None), (len(ids), ids.shape[1] - 1), mesh)
+    inputs, targets = (jax.device_put(a, layout) for a in (ids[:, :-1], ids[:, 1:]))
+    return np.asarray(step(model, inputs, targets, rows))
 
-    devices = sharding.make_mesh(mesh)
-    decoder, _ = load.load(load.open_checkpoint(tmp_path), np.dtype("float32"), devices, attention)
-    step = score.Step(Decoder.hidden, Decoder.head_VD, devices)
-    layout = sharding.named(("batch", None), (8, 300), devices)
-    inputs, outputs = (jax.device_put(a, layout) for a in (ids[:, :-1], ids[:, 1:]))
-    for rows in (300, 100):
-        got = np.asarray(step(decoder, inputs, outputs, rows))
-        np.testing.assert_allclose(got, want[:, -rows:], rtol=0, atol=2e-5)
+
+@pytest.mark.parametrize("case", cases.CASES)
+def test_parity(case, tmp_path):
+    golden = json.loads((oracle.GOLDEN / f"{case}.json").read_text())
+    cases.write_model(tmp_path / "golden", golden["config"], golden["shapes"])
+    got = scored(tmp_path / "golden", ONE)
+    np.testing.assert_allclose(oracle.thin(got), golden["nll"], rtol=0, atol=2e-5)
+    if HAS_TORCH:
+        oracle.make(case, tmp_path / "torch")
+        want = oracle.nll(tmp_path / "torch", cases.ids())
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", cases.ON_A_MESH)
+def test_parity_on_a_mesh(case, tmp_path):
+    golden = json.loads((oracle.GOLDEN / f"{case}.json").read_text())
+    cases.write_model(tmp_path, golden["config"], golden["shapes"])
+    got = scored(tmp_path, MESH, "xla")
+    np.testing.assert_allclose(oracle.thin(got), golden["nll"], rtol=0, atol=2e-5)
+
+
+def test_fewer_rows_are_the_same_rows(tmp_path):
+    golden = json.loads((oracle.GOLDEN / "llama-gqa.json").read_text())
+    cases.write_model(tmp_path, golden["config"], golden["shapes"])
+    whole, last = scored(tmp_path, ONE), scored(tmp_path, ONE, rows=100)
+    np.testing.assert_allclose(last, whole[:, -100:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="the live oracle: pip install '.[parity]'")
+def test_torch_is_the_oracle():
+    """Says by a skip that the cases above were compared with `golden/` alone."""

@@ -1,0 +1,66 @@
+"""Tiny random models of every family, for parity: configs as data, weights as a function of names.
+
+A weight depends on its tensor's name alone, so that the same model can be made with torch (the
+oracle) and without it (from the shapes in `golden/`).
+"""
+
+import json
+import zlib
+
+import numpy as np
+import safetensors.numpy
+
+N_ROWS, N_TOKENS, VOCAB = 8, 301, 96
+GOLDEN_ROWS, GOLDEN_STEP = 2, 4
+
+LLAMA = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+
+# Case → (model_type, fields of its config).
+CASES = {
+    "llama-mha": ("llama", LLAMA | {"num_key_value_heads": 4}),
+    "llama-gqa": ("llama", LLAMA | {"num_key_value_heads": 2}),
+    "llama-mqa": ("llama", LLAMA | {"num_key_value_heads": 1}),
+    "llama-tied": ("llama", LLAMA | {"tie_word_embeddings": True}),
+    "llama-biases": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True}),
+    "llama-llama3": ("llama", LLAMA | {"rope_parameters": LLAMA3}),
+    "llama-linear": ("llama", LLAMA | {"rope_parameters": LINEAR, "head_dim": 16}),
+}
+# One of each family is also run on a mesh of all three axes.
+ON_A_MESH = ("llama-mha", "llama-mqa", "llama-tied", "llama-biases")
+
+
+def ids() -> np.ndarray:
+    """The token ids of every case: [N_ROWS, N_TOKENS] int32."""
+    return np.random.RandomState(0).randint(0, VOCAB, (N_ROWS, N_TOKENS)).astype(np.int32)
+
+
+def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The float32 values of a tensor. Norms are around 1, all else around 0."""
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    # At 0.3 torch itself is off its own float64 by 1.7e-5: rounding, blown up by the model.
+    values = 0.1 * random.standard_normal(shape)
+    is_norm = len(shape) == 1 and name.endswith("weight")
+    return (values + is_norm).astype(np.float32)
+
+
+def write_model(folder, config: dict, shapes: dict) -> None:
+    """A Hugging Face folder of `config` whose tensors have the values of `weight`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = {name: weight(name, tuple(shape)) for name, shape in shapes.items()}
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,68 @@
+"""The house: imports go down only, no room is too long."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
+FLOORS = {
+    0: "__init__ config errors results reduce record data.windows models.arch models.families",
+    1: "cli progress lives distributed sharding data.corpora data.tokens weights.source",
+    2: "models.rope models.attention models.decoder weights.gguf",
+    3: "weights.load weights.wheel data.batches layout score",
+    4: "evaluate",
+    5: "main prepare convert",
+}
+FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
+# What runs on a laptop, in a report, or before anything is checked must not wait for jax.
+NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tokens", "weights.source"]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path):
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    name = name.removesuffix(".__init__")
+    return "models.families" if name.startswith("models.families") else name
+
+
+def imports(path, everywhere=True):
+    """Names that a file imports; without `everywhere`, those at its top level."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_room(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    if room(path) in ("data", "models", "weights"):
+        assert not text
+        return
+    floor = FLOOR[room(path)]
+    for name in imports(path):
+        target = name.removeprefix("jaxbpc.")
+        target = "models.families" if target.startswith("models.families") else target
+        if name.startswith("jaxbpc.") and target in FLOOR and target != room(path):
+            assert FLOOR[target] <= floor, f"{path.name} imports {name}, which is above it"
+        if room(path) in NO_JAX:
+            assert name.split(".")[0] not in ("jax", "flax", "torch"), name
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, node.name
+
+
+def test_every_public_name_has_a_docstring():
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        if not tree.body:
+            continue
+        assert ast.get_docstring(tree), path
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"

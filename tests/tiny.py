@@ -1,0 +1,59 @@
+"""A tiny random model with a byte-level tokenizer, and a small corpus."""
+
+import json
+
+import numpy as np
+import safetensors.numpy
+import tokenizers
+
+VOCAB = 256
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCAB,
+    "rms_norm_eps": 1e-5,
+}
+
+
+def make_model(folder, scale=0.1):
+    """A random model with a byte-level tokenizer; scale 0 makes all logits equal."""
+    folder.mkdir(parents=True)
+    random = np.random.RandomState(0)
+    d, f, k = 32, 48, 16
+    shapes = {"model.embed_tokens": (VOCAB, d), "lm_head": (VOCAB, d)}
+    for layer in range(2):
+        p = f"model.layers.{layer}."
+        shapes |= {f"{p}self_attn.{n}_proj": (d, d) for n in "qo"}
+        shapes |= {f"{p}self_attn.{n}_proj": (k, d) for n in "kv"}
+        shapes |= {f"{p}mlp.gate_proj": (f, d), f"{p}mlp.up_proj": (f, d)}
+        shapes |= {f"{p}mlp.down_proj": (d, f)}
+        shapes |= {f"{p}{n}_layernorm": (d,) for n in ("input", "post_attention")}
+    shapes["model.norm"] = (d,)
+    tensors = {
+        f"{name}.weight": (scale * random.standard_normal(shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocab = {piece: i for i, piece in enumerate(alphabet)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    return folder
+
+
+TEXTS = ["Grüße, x² = 4. " * 40, "", "def f(x):\n    return x\n" * 30]
+
+
+def write_corpus(path, texts):
+    """One JSON object a line with the text in `content`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.dumps({"content": text}, ensure_ascii=False) for text in texts]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
