@@ -63,7 +63,7 @@ def cache_compiled(folder: pathlib.Path) -> None:
 
     Code for one CPU may not run on another that shares the folder: each kind has its own.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         kind = hashlib.sha256(_cpu_flags().encode()).hexdigest()[:8]
         jax.config.update("jax_compilation_cache_dir", str(folder / f"compiled-{kind}"))
 

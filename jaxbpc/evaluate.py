@@ -14,7 +14,7 @@ import logging
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -245,13 +245,16 @@ def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives
 
         for name, indices in todo.items():
             bar.describe(name)
-            try:
-                for _ in _score(job, loaded, name, indices.tolist(), keep):
+            with contextlib.ExitStack() as stack:
+                if name in records:
+                    stack.callback(records[name].flush)
+                # Closed before the flush, however it ends: that keeps the step in flight.
+                steps = stack.enter_context(
+                    contextlib.closing(_score(job, loaded, name, indices.tolist(), keep))
+                )
+                for _ in steps:
                     if stop.is_set() or distributed.must_stop(next(step_numbers)):
                         raise Stopped("a signal ended the run")
-            finally:
-                if name in records:
-                    records[name].flush()
     return n_tokens
 
 
@@ -261,7 +264,7 @@ def _score(
     name: str,
     todo: list[int],
     keep: Callable[[str, int, np.ndarray], None],
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """One corpus; yields after each step. Step i is dispatched before i-1 is fetched and kept.
 
     A consumer that ends early still has the step in flight kept.

@@ -67,7 +67,7 @@ class Record:
                 "settings": settings,
                 "n_tokens": len(token_ids),
                 "n_documents": len(documents),
-                "document_columns": DOCUMENT_COLUMNS,
+                "document_columns": list(DOCUMENT_COLUMNS),
                 "subsets": subsets,
             }
             write_json(folder / "record.json", meta)
@@ -86,7 +86,7 @@ class Record:
                     f"{VERSION}: give another --workdir"
                 )
             return cls(folder, meta)
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"{folder}: no readable record ({_one_line(e)}): give a run's folder")
 
     @classmethod

@@ -60,18 +60,19 @@ def test_bad_flags(arguments, message):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts the main job on a corpus of some thousands of windows."""
+    """Starts the main job on `long` (some thousands of windows) or `text` (some hundreds)."""
     tiny.make_model(tmp_path / "model")
-    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS * 60)
+    tiny.write_corpus(tmp_path / "data" / "long.jsonl", tiny.TEXTS * 60)
+    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS * 4)
 
-    def call(workdir, *flags, devices=1):
+    def call(workdir, *flags, corpus="text", devices=1):
         environment = os.environ | {
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"
         }
         fields = {
             "model.path": tmp_path / "model",
             "data.dir": tmp_path / "data",
-            "data.corpora": "text",
+            "data.corpora": corpus,
             "window.block_size": 100,
             "window.stride": 40,
             "model.dtype": "float32",
@@ -94,7 +95,7 @@ def start(tmp_path):
 def n_scored(folder):
     """How many tokens a record has; 0 where there is none yet."""
     try:
-        return int(np.isfinite(Record.open(folder / "text").read("nll")).sum())
+        return int(np.isfinite(Record.open(folder / "long").read("nll")).sum())
     except InputError:
         return 0
 
@@ -107,8 +108,8 @@ def finish(process):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_and_started_again(start, number):
-    finish(start("whole"))
-    process = start("killed")
+    finish(start("whole", corpus="long"))
+    process = start("killed", corpus="long")
     while n_scored(start.path / "killed") < 2000 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
@@ -117,7 +118,7 @@ def test_killed_and_started_again(start, number):
     if number != signal.SIGKILL:
         assert "start the same command again" in err
     before = n_scored(start.path / "killed")
-    finish(start("killed"))
+    finish(start("killed", corpus="long"))
     whole, killed = (results.read(start.path / n / "results.json") for n in ("whole", "killed"))
     assert killed.corpora == whole.corpora
     assert killed.fingerprint == whole.fingerprint
@@ -126,7 +127,7 @@ def test_killed_and_started_again(start, number):
     assert len(lives) == 2
     assert sum(lives) == n_windows
     assert lives[0] >= (before - 100) // 40 > 0
-    nll = [Record.open(start.path / n / "text").read("nll") for n in ("whole", "killed")]
+    nll = [Record.open(start.path / n / "long").read("nll") for n in ("whole", "killed")]
     np.testing.assert_array_equal(*nll)
 
 

@@ -25,7 +25,7 @@ from jaxbpc.config import fingerprint
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
 
-_VERSION = 1  # of the cache's layout and of the rules above
+_VERSION = 2  # of the cache's layout and of the rules above
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -244,13 +244,10 @@ def _encode(
 
 def _leading_specials(tokenizer) -> int:
     """How many tokens for no text the tokenizer puts before a document (its BOS)."""
-    special = set(tokenizer.all_special_ids)
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     ids = tokenizer("a")["input_ids"]
-    n = 0
-    while n < len(ids) - len(plain) and ids[n] in special:
-        n += 1
-    return n
+    starts = range(len(ids) - len(plain) + 1)
+    return next((n for n in starts if ids[n : n + len(plain)] == plain), 0)
 
 
 def _library_versions() -> dict[str, str]:

@@ -157,8 +157,8 @@ def _check_names(folder, model, tensors: dict[str, source.Tensor], names: dict[s
     faults = []
     for what, tensor_names in (("missing", missing), ("extra", extra), ("wrong shape", misshapen)):
         if tensor_names:
-            more = f" and {len(tensor_names) - 8} more" if len(tensor_names) > 8 else ""
-            faults.append(f"{what}: {', '.join(tensor_names[:8])}{more}")
+            more = f" and {len(tensor_names) - 20} more" if len(tensor_names) > 20 else ""
+            faults.append(f"{what}: {', '.join(tensor_names[:20])}{more}")
     if faults:
         raise InputError(
             f"{folder}: its tensors are not those of config.json ({'; '.join(faults)}): mend "

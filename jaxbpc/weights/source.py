@@ -60,7 +60,7 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
             else "give the folder that holds config.json"
         )
         raise InputError(f"{path} is a file, a model is a folder: {remedy}")
-    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+    if path.startswith((".", "/", "~")) or path.endswith("/") or path.count("/") != 1:
         raise InputError(f"{path} does not exist: give a model's folder or a hub id (owner/name)")
     import huggingface_hub
 
