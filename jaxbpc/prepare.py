@@ -45,7 +45,8 @@ def paper(out: pathlib.Path, dataset: str = corpora.PAPER_DATASET) -> None:
             reason = " ".join(str(e).split())[:160]
             raise InputError(
                 f"{dataset} ({config}): cannot be downloaded ({type(e).__name__}: {reason}): check "
-                f"the network and run `python -m jaxbpc.prepare paper --out {out}` again"
+                f"the network and start `python -m jaxbpc.prepare paper --out {out}` again, or "
+                "give another --source"
             )
         temporary = path.with_suffix(".part")
         with open(temporary, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Eight CPU devices, strict dtypes and ranks, and a cache of the tests' own."""
+"""Eight CPU devices, strict dtypes, and a cache of the tests' own."""
 
 import os
 
@@ -8,7 +8,8 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 import jax
 import pytest
 
-jax.config.update("jax_numpy_rank_promotion", "allow")
+# float32 and bfloat16 meet only where the code says so.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture(autouse=True)

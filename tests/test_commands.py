@@ -131,6 +131,21 @@ def test_killed_and_started_again(start, number):
     np.testing.assert_array_equal(*nll)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "batch"), [((8, 1, 1), 1), ((1, 8, 1), 2), ((2, 2, 2), 3)], ids=str
+)
+def test_one_device_is_eight(start, sizes, batch):
+    finish(start("one"))
+    axes = zip(("data", "fsdp", "tensor"), sizes, strict=True)
+    flags = [f"--config.mesh.{axis}={size}" for axis, size in axes]
+    finish(start("eight", *flags, f"--config.batch_per_device={batch}", devices=8))
+    one, eight = (results.read(start.path / n / "results.json") for n in ("one", "eight"))
+    assert one.runs[0]["devices"] == 1
+    assert eight.runs[0]["mesh"] == dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))
+    assert eight.corpora["text"].bpc == pytest.approx(one.corpora["text"].bpc, rel=1e-6)
+    assert eight.corpora["text"].bpc_full == pytest.approx(one.corpora["text"].bpc_full, rel=1e-6)
+
+
 @pytest.mark.parametrize("mesh", [("data", 4), ("fsdp", 4), ("tensor", 4)], ids=lambda m: m[0])
 def test_two_processes(start, mesh):
     finish(start("one"))

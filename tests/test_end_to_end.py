@@ -28,6 +28,7 @@ def run(tmp_path):
         config.data.corpora = ("text",)
         config.window.block_size, config.window.stride = 100, 40
         config.batch_per_device = 1
+        config.model.dtype = "float32"
         config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
         return evaluate.run(config, tmp_path / workdir)
 
