@@ -140,7 +140,7 @@ def load_job(job: Job) -> Loaded:
         " ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items()),
         layout.batch_size,
     )
-    step = score.Step(Decoder.hidden, Decoder.head_VD, layout.mesh)
+    step = score.Step(Decoder.hidden, Decoder.output, layout.mesh)
     shape = (layout.batch_size, job.settings.window_block_size)
 
     def compile_step(rows: int) -> tuple[jax.stages.Compiled, float]:

@@ -63,10 +63,16 @@ def choose(
 
 def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:
     """About the most that one window holds at a time in a step, beside the parameters."""
-    heads = (arch.n_heads + 2 * arch.n_kv_heads) * arch.head_size
+    a, e = arch.attention, arch.experts
+    heads = (a.n_heads + 2 * a.n_kv_heads) * a.head_size
+    if a.latent is not None:
+        heads = a.n_heads * (2 * (a.latent.plain_size + a.latent.rope_size) + a.latent.value_size)
+    mlp = 2 * arch.mlp.size
+    if e is not None:
+        mlp = max(mlp, e.top * (2 * e.size + 2 * arch.embed) + 2 * e.shared)
     stream = 4 * 4 * arch.embed  # float32: residual, norm, two sums
-    wide = (4 + dtype.itemsize) * max(heads, 2 * arch.mlp)
-    scores = 4 * 3 * arch.n_heads * 256  # a block of 256 queries on each of the keys
+    wide = (4 + dtype.itemsize) * max(heads, mlp)
+    scores = 4 * 3 * a.n_heads * 256  # a block of 256 queries on each of the keys
     logits = 4 * 2 * 128 * arch.vocab_size
     return length * (stream + wide + scores) + logits
 

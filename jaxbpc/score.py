@@ -14,31 +14,31 @@ import jax
 import jax.numpy as jnp
 
 from jaxbpc import sharding
-from jaxbpc.models.attention import dot
+from jaxbpc.models.head import Head
 
 _CHUNK_ROWS = 128
 
 
-def nll(h_BCD: jax.Array, head_VD: jax.Array, targets_BC: jax.Array) -> jax.Array:
+def nll(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> jax.Array:
     """-ln p(target) in float32, [B, C], chunk by chunk of positions.
 
     Args:
       h_BCD: hidden states, rounded to the head's dtype for the product.
-      head_VD: output matrix.
+      head: how they become logits.
       targets_BC: int32 ids.
     """
     B, C, D = h_BCD.shape
     n_chunks = -(-C // _CHUNK_ROWS)
     rows = -(-C // n_chunks)
     pad = n_chunks * rows - C
-    h_BCD = jnp.pad(h_BCD.astype(head_VD.dtype), ((0, 0), (0, pad), (0, 0)))
+    h_BCD = jnp.pad(h_BCD.astype(head.weight_VD.dtype), ((0, 0), (0, pad), (0, 0)))
     targets_BC = jnp.pad(targets_BC, ((0, 0), (0, pad)))
     h_chunks = h_BCD.reshape(B, n_chunks, rows, D).swapaxes(0, 1)
     target_chunks = targets_BC.reshape(B, n_chunks, rows).swapaxes(0, 1)
 
     def chunk(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         h_BRD, y_BR = inputs
-        logits_BRV = dot("brd,vd->brv", h_BRD, head_VD)
+        logits_BRV = head.logits(h_BRD)
         target_BR = jnp.take_along_axis(logits_BRV, y_BR[..., None], axis=-1)[..., 0]
         return jax.nn.logsumexp(logits_BRV, axis=-1) - target_BR
 
@@ -51,7 +51,7 @@ class Step:
 
     Args:
       hidden: (params, tokens_BT, rows) → hidden states [B, rows, D] at the last `rows` positions.
-      head: params → output matrix [V, D].
+      head: params → how hidden states become logits.
       mesh: where it runs; the output is replicated, so that one process can write all of it.
 
     `rows` is static: a step is compiled once for each value.
@@ -60,7 +60,7 @@ class Step:
     def __init__(
         self,
         hidden: Callable[[Any, jax.Array, int], jax.Array],
-        head: Callable[[Any], jax.Array],
+        head: Callable[[Any], Head],
         mesh: jax.sharding.Mesh,
     ):
         def step(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:

@@ -15,15 +15,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxbpc.config import MESH_AXES
 from jaxbpc.errors import InputError
 
-# Logical axis → axes of the mesh.
-RULES: dict[str | None, tuple[str, ...]] = {
+# Logical axis → axes of the mesh; where there are alternatives, the first that divides is taken.
+RULES: dict[str | None, tuple[tuple[str, ...], ...]] = {
     None: (),
-    "batch": ("data", "fsdp"),
-    "embed": ("fsdp",),
-    "heads": ("tensor",),
-    "kv_heads": ("tensor",),
-    "mlp": ("tensor",),
-    "vocab": ("tensor",),
+    "batch": (("data", "fsdp"),),
+    "embed": (("fsdp",),),
+    "heads": (("tensor",),),
+    "kv_heads": (("tensor",),),
+    "mlp": (("tensor",),),
+    "vocab": (("tensor",),),
+    "experts": (("fsdp", "tensor"), ("fsdp",), ("tensor",)),
 }
 
 
@@ -62,13 +63,35 @@ def make_mesh(sizes: tuple[int, int, int], devices: Sequence[jax.Device] | None 
 
 
 def spec(axes: Sequence[str | None], counts: Sequence[int], mesh) -> PartitionSpec:
-    """The PartitionSpec of logical `axes`; `counts`: the units of each that must stay whole."""
+    """The PartitionSpec of logical `axes`; `counts`: the units of each that must stay whole.
+
+    An axis of the mesh splits one dimension of an array at most: the first that it divides.
+    """
     entries: list[tuple[str, ...] | None] = []
+    used: set[str] = set()
     for axis, count in zip(axes, counts, strict=True):
-        names = tuple(name for name in RULES[axis] if mesh.shape[name] > 1)
-        divides = count % math.prod(mesh.shape[name] for name in names) == 0
-        entries.append(names if names and divides else None)
+        entry = None
+        for alternative in RULES[axis]:
+            names = tuple(name for name in alternative if mesh.shape[name] > 1)
+            divides = count % math.prod(mesh.shape[name] for name in names) == 0
+            if names and divides and not used & set(names):
+                entry = names
+                used |= set(names)
+                break
+        entries.append(entry)
     return PartitionSpec(*entries)
+
+
+def spread(shape: Sequence[int], mesh: Mesh) -> NamedSharding:
+    """A sharding that splits the first dimension that all of the mesh divides; else whole copies.
+
+    For arrays on their way to another layout, so that no device or host holds all of one.
+    """
+    entries: list[tuple[str, ...] | None] = [None] * len(shape)
+    split = next((i for i, size in enumerate(shape) if size and size % mesh.size == 0), None)
+    if split is not None and mesh.size > 1:
+        entries[split] = tuple(mesh.axis_names)
+    return NamedSharding(mesh, PartitionSpec(*entries))
 
 
 def named(axes: Sequence[str | None], counts: Sequence[int], mesh: Mesh) -> NamedSharding:
@@ -86,4 +109,4 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
 
 def n_batch_shards(mesh: Mesh) -> int:
     """In how many parts a batch is split."""
-    return math.prod(mesh.shape[name] for name in RULES["batch"])
+    return math.prod(mesh.shape[name] for name in RULES["batch"][0])

@@ -25,7 +25,7 @@ def scored(folder, mesh_shape, attention="blocked", rows=cases.N_TOKENS - 1):
     n_devices = int(np.prod(mesh_shape))
     mesh = sharding.make_mesh(mesh_shape, jax.devices()[:n_devices])
     model, _ = load.load(load.open_checkpoint(folder), np.dtype("float32"), mesh, attention)
-    step = score.Step(Decoder.hidden, Decoder.head_VD, mesh)
+    step = score.Step(Decoder.hidden, Decoder.output, mesh)
     ids = cases.ids()
     layout = sharding.named(("batch", None), (len(ids), ids.shape[1] - 1), mesh)
     inputs, targets = (jax.device_put(a, layout) for a in (ids[:, :-1], ids[:, 1:]))

@@ -1,231 +1,177 @@
 """Arch: every difference between model families, as data.
 
 `decoder.py` builds one model from it. A family's file turns a Hugging Face `config.json` into an
-Arch; the helpers here refuse what would otherwise be ignored: a field of the config that the family
-does not handle is an error that names it, never a slightly wrong number.
+Arch (`fields.py` reads it), and names the parameters that the tensors of its checkpoints fill.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping
-from typing import Any
 
-from jaxbpc.errors import InputError
 
-# Fields of any config.json that do not change what the model computes on a full window of text:
-# training, generation, caching, bookkeeping, special ids.
-IGNORED = frozenset(
-    [
-        "architectures",
-        "model_type",
-        "torch_dtype",
-        "dtype",
-        "transformers_version",
-        "_name_or_path",
-        "auto_map",
-        "use_cache",
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "unk_token_id",
-        "sep_token_id",
-        "decoder_start_token_id",
-        "initializer_range",
-        "pretraining_tp",
-        "attention_dropout",
-        "hidden_dropout",
-        "resid_pdrop",
-        "embd_pdrop",
-        "attn_pdrop",
-        "output_attentions",
-        "output_hidden_states",
-        "output_router_logits",
-        "router_aux_loss_coef",
-        "return_dict",
-        "return_dict_in_generate",
-        "use_return_dict",
-        "torchscript",
-        "gradient_checkpointing",
-        "tokenizer_class",
-        "task_specific_params",
-        "problem_type",
-        "finetuning_task",
-        "id2label",
-        "label2id",
-        "prefix",
-        "chunk_size_feed_forward",
-        "is_encoder_decoder",
-        "cross_attention_hidden_size",
-        "_attn_implementation",
-        "attn_implementation",
-        "_commit_hash",
-        "max_length",
-        "min_length",
-        "do_sample",
-        "temperature",
-        "top_k",
-        "top_p",
-        "num_beams",
-        "num_return_sequences",
-        "repetition_penalty",
-        "length_penalty",
-        "no_repeat_ngram_size",
-        "early_stopping",
-        "num_beam_groups",
-        "diversity_penalty",
-        "typical_p",
-        "bad_words_ids",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "remove_invalid_values",
-        "suppress_tokens",
-        "begin_suppress_tokens",
-        "exponential_decay_length_penalty",
-        "encoder_no_repeat_ngram_size",
-        "output_scores",
-        "tf_legacy_loss",
-        "use_bfloat16",
-        "pruned_heads",
-        "is_decoder",
-        "add_cross_attention",
-        "tie_encoder_decoder",
-        "is_llama_config",
-        "rope_interleaved",
-    ]
-)
-# Of these the default alone is harmless; another value is refused.
-_DEFAULTS: dict[str, Any] = {"is_encoder_decoder": False, "add_cross_attention": False}
-_DEFAULTS |= {"rope_interleaved": False}
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """x / rms(x), or (x - mean) / std for kind 'layer'; times (weight + offset), plus bias."""
+
+    eps: float
+    kind: str = "rms"
+    offset: float = 0.0  # 1: the weight is stored as its difference from 1
+    weight: bool = True
+    bias: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Rope:
     """Rotary position embedding, in the terms of transformers' `rope_parameters`.
 
-    kind: 'default', 'linear' or 'llama3'. The rest holds where the kind uses it.
+    kind: 'default', 'linear', 'dynamic', 'llama3', 'yarn' or 'longrope'; the rest holds where the
+    kind uses it. Lengths are in tokens.
     """
 
     theta: float
     kind: str = "default"
+    share: float = 1.0  # of each head, its first dimensions, that is rotated
+    size: int = 0  # the same in dimensions, where it is no share of the head
+    interleaved: bool = False  # pairs are (0, 1), (2, 3), …; else (0, H/2), (1, H/2 + 1), …
     factor: float = 1.0
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_length: int = 0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float = 1.0  # multiplies cos and sin
+    short_factor: tuple[float, ...] = ()
+    long_factor: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent:
+    """Multi-head latent attention (arXiv 2405.04434): sizes of its compressed states and heads."""
+
+    query_rank: int | None
+    kv_rank: int
+    plain_size: int  # of a query or key head, without position
+    rope_size: int  # of a query or key head, with position; the key's is shared by all heads
+    value_size: int
+    norm: Norm
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """Softmax attention of a layer. `scale` multiplies the scores."""
+
+    n_heads: int
+    n_kv_heads: int
+    head_size: int
+    scale: float
+    bias: bool = False  # of query, key and value
+    out_bias: bool = False
+    norm: Norm | None = None  # of queries and keys, before rotation
+    norm_over: str = "head"  # 'head': one for all heads; 'heads': one each; 'all': over all at once
+    clip: float | None = None  # queries, keys and values are held within ±clip
+    softcap: float | None = None  # scores become softcap · tanh(scores / softcap)
+    sinks: bool = False  # a learned score that takes part in the sum alone (arXiv 2309.17453)
+    latent: Latent | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP:
+    """down(act(gate) · up) where `gated`, else down(act(up))."""
+
+    size: int
+    activation: str
+    gated: bool = True
+    bias: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Experts:
+    """A mixture of experts: `top` of `n` gated MLPs a token, none ever dropped."""
+
+    n: int
+    top: int
+    size: int
+    activation: str
+    # Scores: 'softmax' or 'sigmoid' over all experts, or 'softmax_top' over the chosen ones.
+    score: str = "softmax"
+    normalize: bool = False  # the chosen ones' weights are divided by their sum
+    scale: float = 1.0  # of the weights
+    # Only `top_groups` of `groups` are chosen from, by the sum of the best `group_best` in each.
+    groups: int = 1
+    top_groups: int = 1
+    group_best: int = 1
+    correction: bool = False  # a bias that takes part in the choice alone
+    router_bias: bool = False
+    bias: bool = False
+    shared: int = 0  # size of an MLP that every token goes through
+    shared_gate: bool = False  # which a sigmoid of the token weighs
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What differs from layer to layer."""
+
+    rope: Rope | None = None
+    window: int | None = None  # a token sees itself and window - 1 before it
+    experts: bool = False
+    scale: float = 1.0  # of the attention's scores, beside Attention.scale
 
 
 @dataclasses.dataclass(frozen=True)
 class Arch:
-    """One decoder-only transformer. Sizes are counts; `max_length` is in tokens."""
+    """One decoder-only transformer. Sizes are counts; `max_length` is in tokens.
+
+    placement: where norms stand. 'pre': x + f(norm(x)); 'post': x + norm(f(x)); 'sandwich': both;
+    'after': norm(x + f(x)); 'parallel': x + attention(norm(x)) + mlp(norm(x)) with one norm,
+    'parallel2' with two.
+    """
 
     family: str
-    n_layers: int
     embed: int
-    n_heads: int
-    n_kv_heads: int
-    head_size: int
-    mlp: int
     vocab_size: int
     max_length: int
-    norm_eps: float
-    rope: Rope
-    activation: str = "silu"
+    layers: tuple[Layer, ...]
+    attention: Attention
+    mlp: MLP
+    norm: Norm
+    experts: Experts | None = None
+    placement: str = "pre"
+    final_norm: bool = True
     tied: bool = False
-    attention_bias: bool = False
-    attention_out_bias: bool = False
-    mlp_bias: bool = False
+    embed_size: int | None = None  # of the embedding and head, where it is not the model's
+    embed_scale: float = 1.0
+    residual_scale: float = 1.0  # of what a layer adds
+    positions: int = 0  # learned positions; 0: none
+    position_offset: int = 0
+    position_limit: bool = False  # windows beyond max_length have no meaning at all
+    key_bias: tuple[float, ...] = ()  # ALiBi (arXiv 2108.12409): a slope for each head
+    key_bias_bfloat16: bool = False  # the products are rounded to bfloat16, as published
+    head_bias: bool = False
+    head_normalized: bool = False  # each row of the head has length 1
+    logit_scale: float = 1.0
+    logit_softcap: float | None = None
+    n_unused_layers: int = 0  # in the checkpoint after the last layer: other heads
+
+    @property
+    def n_layers(self) -> int:
+        """How many layers there are."""
+        return len(self.layers)
 
 
-class Fields:
-    """A config.json being read: remembers what was asked for, refuses what was left over."""
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """How a tensor of a checkpoint fills more than one parameter, or fills it another way.
 
-    def __init__(self, config: Mapping[str, Any], where: str):
-        self.config = config
-        self.where = where
-        self._seen: set[str] = set()
+    parameters: names of what it fills, in order. A plain str in a family's NAMES is
+    Parts((name,)). Where the tensor's name has {e}, the tensors of all experts (or heads) are
+    stacked along a new first axis. Then, where `transposed`, the last two axes are swapped; then
+    the rows (indices along `axis`) go to the parameters by `order`:
 
-    def get(self, name: str, kind: type, default: Any = None) -> Any:
-        """Field `name` as an int, float, bool, str or dict; the default where absent or null.
-
-        Raises:
-          InputError: it is missing and has no default, or is of another type, or not positive.
-        """
-        self._seen.add(name)
-        value = self.config.get(name)
-        if value is None:
-            if default is None:
-                raise InputError(f"{self.where}: `{name}` is missing: a model needs it")
-            return default
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise InputError(
-                f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
-            )
-        if isinstance(value, int | float) and kind is not bool and not 0 < value < 2**40:
-            raise InputError(
-                f"{self.where}: `{name}` is {value}: an impossible size, mend the file"
-            )
-        return value
-
-    def optional(self, name: str) -> Any:
-        """Field `name` as it stands; None where it is absent."""
-        self._seen.add(name)
-        return self.config.get(name)
-
-    def choice(self, name: str, choices: Collection[str], default: str) -> str:
-        """A field that is one of `choices`. Raises InputError otherwise."""
-        value = self.get(name, str, default)
-        if value not in choices:
-            raise InputError(
-                f"{self.where}: `{name}` is {value!r}, which this model family does not handle; "
-                f"it handles {', '.join(sorted(choices))}"
-            )
-        return value
-
-    def finish(self) -> None:
-        """Raises InputError naming all fields that nobody read and that may change the model."""
-        left = []
-        for name, value in self.config.items():
-            if name in self._seen or (name in IGNORED and name not in _DEFAULTS):
-                continue
-            if value is None or (name in _DEFAULTS and value == _DEFAULTS[name]):
-                continue
-            left.append(f"{name}={value!r}"[:80])
-        if left:
-            raise InputError(
-                f"{self.where}: fields that jaxbpc does not know for this architecture: "
-                f"{', '.join(left)}; remove those that do not change the model"
-            )
-
-
-def read_rope(fields: Fields, default_theta: float = 10000.0) -> Rope:
-    """The RoPE settings, from `rope_parameters`, or `rope_theta` and `rope_scaling` of older files.
-
-    Raises:
-      InputError: a kind or key that is not handled.
+      'concat'  one parameter's rows after the other's
+      'groups'  for each key head: its query heads, its key, its value
+      'pairs'   rows of two parameters in turn
     """
-    theta = fields.get("rope_theta", float, default_theta)
-    new, old = fields.optional("rope_parameters"), fields.optional("rope_scaling")
-    given = dict(new or old or {})
-    where = f"{fields.where}: `{'rope_parameters' if new else 'rope_scaling'}`"
-    kind = given.pop("rope_type", None) or given.get("type") or "default"
-    given.pop("type", None)
-    inner = Fields(given, where)
-    theta = inner.get("rope_theta", float, theta)
-    length = fields.get("max_position_embeddings", int, 2048)
-    if kind == "default":
-        rope = Rope(theta)
-    elif kind == "linear":
-        rope = Rope(theta, kind, factor=inner.get("factor", float))
-    elif kind == "llama3":
-        rope = Rope(
-            theta,
-            kind,
-            factor=inner.get("factor", float),
-            low_freq_factor=inner.get("low_freq_factor", float),
-            high_freq_factor=inner.get("high_freq_factor", float),
-            original_length=inner.get("original_max_position_embeddings", int, length),
-        )
-    else:
-        raise InputError(f"{where} is of type {kind!r}; handled: default, linear, llama3")
-    inner.finish()
-    return rope
+
+    parameters: tuple[str, ...]
+    order: str = "concat"
+    transposed: bool = False
+    axis: int = 0

@@ -1,67 +1,117 @@
-"""Causal attention over head-major arrays, exact, by more than one way of computing it.
+"""Attention layers: grouped queries (arXiv 2305.13245) and latent (arXiv 2405.04434).
 
-Queries may be the last C of T positions: a layer whose other outputs nobody reads computes only
-those. Axis legend: `decoder.py`.
+Both compute queries for the last rows only where nobody reads the others. Axis legend:
+`decoder.py`; the softmax itself: `attend.py`.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 
-_BLOCK_ROWS = 256
+from jaxbpc.models import rope
+from jaxbpc.models.arch import Arch, Layer
+from jaxbpc.models.attend import Scores, attend
+from jaxbpc.models.dense import Linear, Norm, param
+from jaxbpc.sharding import constrain
 
 
-def attend(
-    q_BNCH: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, scale: float, kind: str
-) -> jax.Array:
-    """Softmax attention of the last C positions on all T before and with them.
+class GroupedAttention(nnx.Module):
+    """Every n_heads / n_kv_heads query heads share a key and a value."""
 
-    Args:
-      q_BNCH, k_BKTH, v_BKTH: operands of one dtype, N a multiple of K.
-      scale: multiplies the scores.
-      kind: 'xla' (all scores at once) or 'blocked' (blocks of queries, each with the keys that it
-        may see: half the work and a fraction of the memory).
+    def __init__(self, arch: Arch, layer: Layer, dtype, kind: str):
+        a, d = arch.attention, arch.embed
+        n, k, h = a.n_heads, a.n_kv_heads, a.head_size
+        self.query = Linear("heads", n * h, "embed", d, a.bias, dtype)
+        self.key = Linear("kv_heads", k * h, "embed", d, a.bias, dtype)
+        self.value = Linear("kv_heads", k * h, "embed", d, a.bias, dtype)
+        self.out = Linear("embed", d, "heads", n * h, a.out_bias, dtype)
+        shapes: dict[str, tuple] = {
+            "head": ((h,), (h,)),
+            "heads": ((n, h), (k, h)),
+            "all": ((n * h,), (k * h,)),
+        }
+        of_query, of_key = shapes[a.norm_over]
+        self.query_norm = Norm(of_query, a.norm, dtype) if a.norm else None
+        self.key_norm = Norm(of_key, a.norm, dtype) if a.norm else None
+        self.sinks = param((n,), dtype, "heads") if a.sinks else None
+        self.config, self.rope, self.kind, self.dtype = a, layer.rope, kind, dtype
+        self.scores = Scores(a.scale * layer.scale, a.softcap, layer.window)
 
-    Returns:
-      [B, N, C, H] in the operands' dtype; the softmax is float32.
-    """
-    B, N, C, H = q_BNCH.shape
-    K, T = k_BKTH.shape[1:3]
-    q_BKGCH = q_BNCH.reshape(B, K, N // K, C, H)
-    rows = _BLOCK_ROWS if kind == "blocked" else C
-    blocks = []
-    for begin in range(0, C, rows):
-        end = min(begin + rows, C)
-        seen = T - C + end  # keys that the block's last row sees
-        blocks.append(
-            _attend_block(
-                q_BKGCH[:, :, :, begin:end], k_BKTH[:, :, :seen], v_BKTH[:, :, :seen], scale
-            )
+    def __call__(self, x_BTD: jax.Array, n_rows: int, bias_NT: np.ndarray | None) -> jax.Array:
+        """[B, n_rows, D] for the last `n_rows` positions."""
+        first = x_BTD.shape[1] - n_rows
+        q_BNCH = self._heads(self.query, self.query_norm, x_BTD[:, first:])
+        k_BKTH = self._heads(self.key, self.key_norm, x_BTD)
+        v_BKTH = self._heads(self.value, None, x_BTD)
+        q_BNCH = rope.rotate(q_BNCH, self.rope, x_BTD.shape[1], first)
+        k_BKTH = rope.rotate(k_BKTH, self.rope, x_BTD.shape[1])
+        q_BNCH, k_BKTH, v_BKTH = (a.astype(self.dtype) for a in (q_BNCH, k_BKTH, v_BKTH))
+        q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
+        sinks = None if self.sinks is None else self.sinks[...].astype(jnp.float32)
+        o_BNCH = attend(q_BNCH, k_BKTH, v_BKTH, self.scores, self.kind, bias_NT, sinks)
+        return self.out(merge_heads(o_BNCH))
+
+    def _heads(self, project: Linear, norm: Norm | None, x: jax.Array) -> jax.Array:
+        """[B, T, D] → [B, heads, T, H], projected, clipped and normed."""
+        y = project(x)
+        if self.config.clip is not None:
+            y = jnp.clip(y, -self.config.clip, self.config.clip)
+        if norm is not None and self.config.norm_over == "all":
+            return split_heads(norm(y), self.config.head_size)
+        y = split_heads(y, self.config.head_size)
+        return y if norm is None else norm(y)
+
+
+class LatentAttention(nnx.Module):
+    """Keys and values come from one compressed state; positions from a small shared key."""
+
+    def __init__(self, arch: Arch, layer: Layer, dtype, kind: str):
+        a, d = arch.attention, arch.embed
+        c, n = a.latent, a.n_heads
+        assert c is not None
+        n_query = n * (c.plain_size + c.rope_size)
+        rank = c.query_rank
+        self.query_down = Linear(None, rank, "embed", d, a.bias, dtype) if rank else None
+        self.query_norm = Norm((rank,), c.norm, dtype) if rank else None
+        n_in, in_axis = (rank, None) if rank else (d, "embed")
+        self.query = Linear("heads", n_query, in_axis, n_in, False, dtype)
+        self.kv_down = Linear(None, c.kv_rank + c.rope_size, "embed", d, a.bias, dtype)
+        self.kv_norm = Norm((c.kv_rank,), c.norm, dtype)
+        self.kv = Linear("heads", n * (c.plain_size + c.value_size), None, c.kv_rank, False, dtype)
+        self.out = Linear("embed", d, "heads", n * c.value_size, a.out_bias, dtype)
+        self.latent, self.rope, self.kind, self.dtype = c, layer.rope, kind, dtype
+        self.scores = Scores(a.scale * layer.scale, a.softcap, layer.window)
+
+    def __call__(self, x_BTD: jax.Array, n_rows: int, bias_NT: np.ndarray | None) -> jax.Array:
+        """[B, n_rows, D] for the last `n_rows` positions."""
+        c, T = self.latent, x_BTD.shape[1]
+        x_BCD = x_BTD[:, T - n_rows :]
+        if self.query_down is not None and self.query_norm is not None:
+            x_BCD = self.query_norm(self.query_down(x_BCD))
+        q_BNCH = split_heads(self.query(x_BCD), c.plain_size + c.rope_size)
+        down = self.kv_down(x_BTD)
+        k_rope_B1TH = rope.rotate(down[:, None, :, c.kv_rank :], self.rope, T)
+        kv = split_heads(self.kv(self.kv_norm(down[..., : c.kv_rank])), c.plain_size + c.value_size)
+        k_plain, v_BNTH = kv[..., : c.plain_size], kv[..., c.plain_size :]
+        q_rope = rope.rotate(q_BNCH[..., c.plain_size :], self.rope, T, T - n_rows)
+        q_BNCH = jnp.concatenate([q_BNCH[..., : c.plain_size], q_rope], axis=-1)
+        k_rope = jnp.broadcast_to(k_rope_B1TH, (*k_plain.shape[:-1], c.rope_size))
+        k_BNTH = jnp.concatenate([k_plain, k_rope], axis=-1)
+        q_BNCH, k_BNTH, v_BNTH = (a.astype(self.dtype) for a in (q_BNCH, k_BNTH, v_BNTH))
+        q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
+        return self.out(
+            merge_heads(attend(q_BNCH, k_BNTH, v_BNTH, self.scores, self.kind, bias_NT))
         )
-    return jnp.concatenate(blocks, axis=3).reshape(B, N, C, H)
 
 
-def _attend_block(q_BKGCH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, scale: float):
-    """Attention of C rows of which the last sees all S keys."""
-    B, K, G, C, H = q_BKGCH.shape
-    S = k_BKSH.shape[2]
-    # One matrix [G·C, H] a key head: what a matmul library is fastest at.
-    q_BKRH = q_BKGCH.reshape(B, K, G * C, H)
-    scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH).reshape(B, K, G, C, S) * scale
-    visible = jnp.arange(S) <= jnp.arange(C)[:, None] + (S - C)
-    scores = jnp.where(visible, scores, -jnp.inf)
-    scores = scores - jnp.max(scores, axis=-1, keepdims=True)
-    weights = jnp.exp(scores)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    p_BKRS = weights.astype(q_BKGCH.dtype).reshape(B, K, G * C, S)
-    out = dot("bkrs,bksh->bkrh", p_BKRS, v_BKSH).reshape(B, K, G, C, H) / total
-    return out.astype(q_BKGCH.dtype)
+def split_heads(x: jax.Array, head_size: int) -> jax.Array:
+    """[B, T, N·H] → [B, N, T, H]."""
+    B, T, _ = x.shape
+    return x.reshape(B, T, -1, head_size).transpose(0, 2, 1, 3)
 
 
-def dot(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """einsum of operands of one dtype with float32 accumulation and result.
-
-    float32 operands are multiplied as float32 on every backend (a TPU would round them to
-    bfloat16, a GPU to TF32).
-    """
-    precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return jnp.einsum(equation, a, b, precision=precision, preferred_element_type=jnp.float32)
+def merge_heads(x: jax.Array) -> jax.Array:
+    """[B, N, T, H] → [B, T, N·H]."""
+    B, N, T, H = x.shape
+    return x.transpose(0, 2, 1, 3).reshape(B, T, N * H)

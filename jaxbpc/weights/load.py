@@ -1,14 +1,17 @@
 """Checkpoint → parameters, straight into the shards of a mesh.
 
-Every tensor of the checkpoint is used once and every parameter filled; what does not fit is told in
-one error, before a byte of weights is read. Orbax reads each process's own byte ranges; its v1 API
-is experimental and is imported here alone.
+Orbax reads each process's own byte ranges of the safetensors files; its v1 API is experimental and
+is imported here alone. A tensor that is a parameter as it stands is read into the parameter's own
+shards; fused, stacked, transposed or float8 tensors are read spread over the mesh and put into
+their places by a jitted function. Tensors are read in groups: what is held beside the model is one
+group.
 """
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -18,23 +21,28 @@ from flax import nnx
 from jaxbpc import sharding
 from jaxbpc.config import fingerprint
 from jaxbpc.errors import InputError
-from jaxbpc.models.arch import Arch
+from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import source
+from jaxbpc.weights import names, source
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
+_FLOAT8_BLOCK = 128  # rows and columns with one scale, as DeepSeek-V3 has them
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A model's folder, checked: its Arch, and which tensor fills which parameter."""
+    """A model's folder, checked: its Arch, and which tensors fill which parameters.
+
+    tensors: by their names in the family's table; stored: those names → names in the file.
+    """
 
     folder: pathlib.Path
     arch: Arch
     architecture: str
     tensors: dict[str, source.Tensor]
-    names: dict[str, str]  # tensor → parameter
+    stored: dict[str, str]
+    fills: list[names.Fill]
     own_head: bool
 
 
@@ -53,23 +61,20 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
         )
     family = FAMILIES[kind]
     arch = family.to_arch(config, str(folder / "config.json"))
-    tensors = source.tensors(folder)
+    in_file = source.tensors(folder)
+    spelt = names.canonical(list(in_file), getattr(family, "PREFIXES", {}))
+    tensors = {spelt[name]: tensor for name, tensor in in_file.items()}
     # As transformers does: a head in the file wins over `tie_word_embeddings`.
     own_head = not arch.tied or any(
         name in tensors and parameter == "head.weight" for name, parameter in family.NAMES.items()
     )
-    layers = range(arch.n_layers)
-    names = _expand(family.NAMES.items(), layers)
-    unused = dict(_expand(((name, "") for name in family.UNUSED), layers))
     architectures = config.get("architectures")
-    architecture = (
-        str(architectures[0]) if isinstance(architectures, list) and architectures else ""
-    )
-    tensors = {name: tensor for name, tensor in tensors.items() if name not in unused}
+    named = str(architectures[0]) if isinstance(architectures, list) and architectures else kind
     model = Decoder(arch, jnp.float32, "xla", own_head)
-    _check_names(folder, model, tensors, names)
-    names = {name: names[name] for name in tensors}
-    return Checkpoint(folder, arch, architecture or kind, tensors, names, own_head)
+    wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
+    fills = names.fills(folder, family, arch, wanted, tensors)
+    stored = {spelt[name]: name for name in in_file}
+    return Checkpoint(folder, arch, named, tensors, stored, fills, own_head)
 
 
 def load(
@@ -93,12 +98,24 @@ def load(
     weighted_sum = _weighted_sum(mesh)
     digests = {}
     for group in _groups(checkpoint):
-        wanted = {name: targets[checkpoint.names[name]].get_value() for name in group}
-        for name, value in _read(checkpoint.tensors[group[0]].file, wanted).items():
-            targets[checkpoint.names[name]].set_value(value)
+        wanted: dict[str, Any] = {}
+        for fill in group:
+            wanted |= _raw(checkpoint, fill, targets, mesh)
+        values = _read_files(checkpoint, wanted)
+        for name, value in values.items():
             digests[name] = (list(value.shape), str(value.dtype), weighted_sum(value))
+        for fill in group:
+            pieces = tuple(values.pop(name) for name in fill.tensors)
+            scales = tuple(values.pop(name) for name in fill.scales)
+            variables = [targets[name] for name in fill.parts.parameters]
+            if fill.plain:
+                variables[0].set_value(pieces[0])
+                continue
+            made = _assemble(checkpoint.arch, fill, variables)(pieces, scales)
+            for variable, value in zip(variables, made, strict=True):
+                variable.set_value(value)
         if progress:
-            progress(sum(checkpoint.tensors[name].n_bytes for name in group))
+            progress(sum(_n_bytes(checkpoint, fill) for fill in group))
     # One transfer for all sums: each fetched alone would wait for its own kernel.
     sums = jax.device_get({name: digest[2] for name, digest in digests.items()})
     fields = {name: [*digests[name][:2], int(sums[name])] for name in digests}
@@ -110,20 +127,22 @@ def abstract(checkpoint: Checkpoint, dtype, mesh, attention: str) -> Decoder:
     model = Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head)
     shardings = parameter_shardings(model, mesh)
     for name, variable in parameters(model).items():
-        shape = variable.get_value().shape
-        variable.set_value(jax.ShapeDtypeStruct(shape, dtype, sharding=shardings[name]))
+        made = variable.get_value()
+        variable.set_value(jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=shardings[name]))
     return model
 
 
 def n_bytes(checkpoint: Checkpoint) -> int:
     """Bytes of the checkpoint's tensors in its files."""
-    return sum(tensor.n_bytes for tensor in checkpoint.tensors.values())
+    return sum(_n_bytes(checkpoint, fill) for fill in checkpoint.fills)
 
 
 def parameter_shardings(model: nnx.Module, mesh) -> dict[str, jax.sharding.NamedSharding]:
     """The sharding of each parameter by name; a head is never split between devices."""
     arch: Any = getattr(model, "arch", None)
-    units = {"heads": arch.n_heads, "kv_heads": arch.n_kv_heads} if arch else {}
+    units = {}
+    if arch:
+        units = {"heads": arch.attention.n_heads, "kv_heads": arch.attention.n_kv_heads}
     result = {}
     for name, variable in parameters(model).items():
         axes = variable.get_metadata("axes")
@@ -135,53 +154,113 @@ def parameter_shardings(model: nnx.Module, mesh) -> dict[str, jax.sharding.Named
     return result
 
 
-def _expand(names: Iterable[tuple[str, str]], layers: range) -> dict[str, str]:
-    """Fills {l} in names of tensors and parameters with every layer."""
+def _n_bytes(checkpoint: Checkpoint, fill: names.Fill) -> int:
+    return sum(checkpoint.tensors[name].n_bytes for name in fill.tensors + fill.scales)
+
+
+def _groups(checkpoint: Checkpoint) -> Iterator[list[names.Fill]]:
+    """Fills in pieces that are read at once, file by file where they can be."""
+    group: list[names.Fill] = []
+    size = 0
+    for fill in sorted(checkpoint.fills, key=lambda f: str(checkpoint.tensors[f.tensors[0]].file)):
+        n = _n_bytes(checkpoint, fill)
+        if group and size + n > _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(fill)
+        size += n
+    if group:
+        yield group
+
+
+def _raw(checkpoint: Checkpoint, fill: names.Fill, targets, mesh) -> dict[str, Any]:
+    """The arrays to read for a fill: name in the table → shape, dtype and sharding."""
+    target = targets[fill.parts.parameters[0]].get_value()
+    if fill.plain:
+        return {fill.tensors[0]: target}
     result = {}
-    for tensor, parameter in names:
-        for l in layers if "{l}" in tensor else range(1):  # noqa: E741
-            result[tensor.replace("{l}", str(l))] = parameter.replace("{l}", str(l))
+    for name in fill.tensors + fill.scales:
+        shape = checkpoint.tensors[name].shape
+        # float8 stays as it is until its scales are there.
+        dtype = target.dtype
+        if fill.scales:
+            dtype = jnp.float32 if name in fill.scales else jnp.float8_e4m3fn
+        result[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding.spread(shape, mesh))
     return result
 
 
-def _check_names(folder, model, tensors: dict[str, source.Tensor], names: dict[str, str]) -> None:
-    """Every parameter has its tensor, well shaped, and no tensor is left; else InputError."""
-    wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
-    missing = [t for t, parameter in names.items() if parameter in wanted and t not in tensors]
-    extra = [t for t in tensors if names.get(t) not in wanted]
-    misshapen = [
-        f"{t} {list(tensor.shape)} instead of {list(wanted[names[t]])}"
-        for t, tensor in tensors.items()
-        if names.get(t) in wanted and tensor.shape != wanted[names[t]]
-    ]
-    faults = []
-    for what, tensor_names in (("missing", missing), ("extra", extra), ("wrong shape", misshapen)):
-        if tensor_names:
-            more = f" and {len(tensor_names) - 20} more" if len(tensor_names) > 20 else ""
-            faults.append(f"{what}: {', '.join(tensor_names[:20])}{more}")
-    if faults:
-        raise InputError(
-            f"{folder}: its tensors are not those of config.json ({'; '.join(faults)}): mend "
-            "config.json or download the weights again"
+def _assemble(arch: Arch, fill: names.Fill, variables: list[nnx.Param]) -> Callable:
+    """(tensors, scales) → the parameters of a fill, in their shards."""
+    made = [variable.get_value() for variable in variables]
+    return _assembler(
+        dataclasses.replace(fill.parts, parameters=()),
+        fill.stacked,
+        tuple(value.shape for value in made),
+        made[0].dtype,
+        tuple(value.sharding for value in made),
+        (arch.attention.n_heads, arch.attention.n_kv_heads),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _assembler(parts: Parts, stacked: bool, shapes, dtype, shardings, heads) -> Callable:
+    """Compiled once for all layers that are alike."""
+
+    def assemble(tensors, scales):
+        values = (
+            [_scaled(t, s) for t, s in zip(tensors, scales, strict=True)]
+            if scales
+            else (list(tensors))
         )
+        value = jnp.stack(values) if stacked else values[0]
+        value = jnp.swapaxes(value, -1, -2) if parts.transposed else value
+        pieces = split(value.astype(dtype), parts, [shape[parts.axis] for shape in shapes], heads)
+        return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+    return jax.jit(assemble, out_shardings=list(shardings))
 
 
-def _groups(checkpoint: Checkpoint) -> Iterator[list[str]]:
-    """Tensor names in pieces that lie in one file and are read at once."""
+def split(
+    value: jax.Array, parts: Parts, sizes: list[int], heads: tuple[int, int]
+) -> list[jax.Array]:
+    """The rows of a fused tensor by `parts.order`: arrays with `sizes` rows along `parts.axis`.
+
+    Args:
+      heads: (query heads, key heads), for the order 'groups'.
+    """
+    if parts.order == "pairs":
+        index = [slice(None)] * value.ndim
+        pieces = []
+        for i in range(len(sizes)):
+            index[parts.axis] = slice(i, None, len(sizes))
+            pieces.append(value[tuple(index)])
+        return pieces
+    if parts.order == "groups":  # rows are [K, G + 2, H]
+        n_heads, n_kv_heads = heads
+        group = n_heads // n_kv_heads
+        rows = value.reshape(n_kv_heads, group + 2, -1, *value.shape[1:])
+        return [rows[:, :group], rows[:, group], rows[:, group + 1]]
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+    return jnp.split(value, ends, axis=parts.axis)
+
+
+def _scaled(value: jax.Array, scale: jax.Array) -> jax.Array:
+    """A float8 matrix times the scales of its blocks, in float32."""
+    rows, columns = value.shape
+    scale = jnp.repeat(scale, _FLOAT8_BLOCK, axis=0)[:rows]
+    return value.astype(jnp.float32) * jnp.repeat(scale, _FLOAT8_BLOCK, axis=1)[:, :columns]
+
+
+def _read_files(checkpoint: Checkpoint, wanted: dict[str, Any]) -> dict[str, jax.Array]:
+    """Reads tensors by their names in the table, one file after the other."""
     by_file: dict[pathlib.Path, list[str]] = {}
-    for name, tensor in checkpoint.tensors.items():
-        by_file.setdefault(tensor.file, []).append(name)
-    for names in by_file.values():
-        group: list[str] = []
-        size = 0
-        for name in names:
-            size += checkpoint.tensors[name].n_bytes
-            if group and size > _GROUP_BYTES:
-                yield group
-                group, size = [], checkpoint.tensors[name].n_bytes
-            group.append(name)
-        if group:
-            yield group
+    for name in wanted:
+        by_file.setdefault(checkpoint.tensors[name].file, []).append(name)
+    values: dict[str, jax.Array] = {}
+    for file, group in by_file.items():
+        read = _read(file, {checkpoint.stored[name]: wanted[name] for name in group})
+        values |= {name: read[checkpoint.stored[name]] for name in group}
+    return values
 
 
 def _read(file: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:

@@ -7,8 +7,8 @@ defaults; arXiv 2302.13971.
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbpc.errors import InputError
-from jaxbpc.models.arch import Arch, Fields, read_rope
+from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm
+from jaxbpc.models.fields import Fields, read_heads, read_rope
 
 NAMES = {
     "model.embed_tokens.weight": "embed.weight",
@@ -38,37 +38,24 @@ UNUSED = ("model.layers.{l}.self_attn.rotary_emb.inv_freq",)
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     """The Arch of a config.json's fields. `where` names the file in errors (InputError)."""
     fields = Fields(config, where)
-    embed = fields.get("hidden_size", int)
-    n_heads = fields.get("num_attention_heads", int)
-    if not fields.optional("head_dim") and embed % n_heads:
-        raise InputError(
-            f"{where}: `hidden_size` {embed} is no multiple of `num_attention_heads` {n_heads}"
-        )
+    n_heads, n_kv_heads, head_size = read_heads(fields)
     bias = fields.get("attention_bias", bool, False)
     arch = Arch(
         family="llama",
-        n_layers=fields.get("num_hidden_layers", int),
-        embed=embed,
-        n_heads=n_heads,
-        n_kv_heads=fields.get("num_key_value_heads", int, n_heads),
-        head_size=fields.get("head_dim", int, embed // n_heads),
-        mlp=fields.get("intermediate_size", int),
+        embed=fields.get("hidden_size", int),
         vocab_size=fields.get("vocab_size", int),
         max_length=fields.get("max_position_embeddings", int, 2048),
-        norm_eps=fields.get("rms_norm_eps", float, 1e-6),
-        rope=read_rope(fields),
-        activation=fields.choice("hidden_act", ("silu",), "silu"),
+        layers=(Layer(rope=read_rope(fields)),) * fields.get("num_hidden_layers", int),
+        attention=Attention(
+            n_heads, n_kv_heads, head_size, scale=head_size**-0.5, bias=bias, out_bias=bias
+        ),
+        mlp=MLP(
+            fields.get("intermediate_size", int),
+            fields.choice("hidden_act", ("silu",), "silu"),
+            bias=fields.get("mlp_bias", bool, False),
+        ),
+        norm=Norm(fields.get("rms_norm_eps", float, 1e-6)),
         tied=fields.get("tie_word_embeddings", bool, False),
-        attention_bias=bias,
-        attention_out_bias=bias,
-        mlp_bias=fields.get("mlp_bias", bool, False),
     )
-    if n_heads % arch.n_kv_heads:
-        raise InputError(
-            f"{where}: `num_attention_heads` {n_heads} is no multiple of `num_key_value_heads` "
-            f"{arch.n_kv_heads}"
-        )
-    if arch.head_size % 2:
-        raise InputError(f"{where}: `head_dim` {arch.head_size} is odd: RoPE turns pairs")
     fields.finish()
     return arch

@@ -1,0 +1,301 @@
+"""Reading a config.json: every field is asked for, or the file is refused.
+
+A field that a family does not handle is an error that names it, never a slightly wrong number.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from jaxbpc.errors import InputError
+from jaxbpc.models.arch import Rope
+
+# Fields of any config.json that do not change what the model computes on a full window of text:
+# training, generation, caching, bookkeeping, special ids.
+IGNORED = frozenset(
+    [
+        "architectures",
+        "model_type",
+        "torch_dtype",
+        "dtype",
+        "transformers_version",
+        "_name_or_path",
+        "auto_map",
+        "use_cache",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "unk_token_id",
+        "sep_token_id",
+        "decoder_start_token_id",
+        "initializer_range",
+        "pretraining_tp",
+        "attention_dropout",
+        "hidden_dropout",
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "router_aux_loss_coef",
+        "return_dict",
+        "return_dict_in_generate",
+        "use_return_dict",
+        "torchscript",
+        "gradient_checkpointing",
+        "tokenizer_class",
+        "task_specific_params",
+        "problem_type",
+        "finetuning_task",
+        "id2label",
+        "label2id",
+        "prefix",
+        "chunk_size_feed_forward",
+        "is_encoder_decoder",
+        "cross_attention_hidden_size",
+        "_attn_implementation",
+        "attn_implementation",
+        "_commit_hash",
+        "max_length",
+        "min_length",
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "num_beams",
+        "num_return_sequences",
+        "repetition_penalty",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "early_stopping",
+        "num_beam_groups",
+        "diversity_penalty",
+        "typical_p",
+        "bad_words_ids",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "remove_invalid_values",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+        "exponential_decay_length_penalty",
+        "encoder_no_repeat_ngram_size",
+        "output_scores",
+        "tf_legacy_loss",
+        "use_bfloat16",
+        "pruned_heads",
+        "is_decoder",
+        "add_cross_attention",
+        "tie_encoder_decoder",
+        "is_llama_config",
+        "rope_interleaved",
+    ]
+)
+# Of these the default alone is harmless; another value is refused.
+_DEFAULTS: dict[str, Any] = {
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+    "rope_interleaved": False,
+}
+
+
+class Fields:
+    """A config.json being read: remembers what was asked for, refuses what was left over."""
+
+    def __init__(self, config: Mapping[str, Any], where: str):
+        self.config = config
+        self.where = where
+        self._seen: set[str] = set()
+
+    def get(self, name: str, kind: type, default: Any = None) -> Any:
+        """Field `name` as an int, float, bool, str or dict; the default where absent or null.
+
+        Raises:
+          InputError: it is missing and has no default, or is of another type, or not positive.
+        """
+        self._seen.add(name)
+        value = self.config.get(name)
+        if value is None:
+            if default is None:
+                raise InputError(f"{self.where}: `{name}` is missing: a model needs it")
+            return default
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise InputError(
+                f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
+            )
+        if isinstance(value, int | float) and kind is not bool and not 0 < value < 2**40:
+            raise InputError(
+                f"{self.where}: `{name}` is {value}: an impossible size, mend the file"
+            )
+        return value
+
+    def optional(self, name: str) -> Any:
+        """Field `name` as it stands; None where it is absent."""
+        self._seen.add(name)
+        return self.config.get(name)
+
+    def choice(self, name: str, choices: Collection[str], default: str) -> str:
+        """A field that is one of `choices`. Raises InputError otherwise."""
+        value = self.get(name, str, default)
+        if value not in choices:
+            raise InputError(
+                f"{self.where}: `{name}` is {value!r}, which this model family does not handle; "
+                f"it handles {', '.join(sorted(choices))}"
+            )
+        return value
+
+    def finish(self) -> None:
+        """Raises InputError naming all fields that nobody read and that may change the model."""
+        left = []
+        for name, value in self.config.items():
+            if name in self._seen or (name in IGNORED and name not in _DEFAULTS):
+                continue
+            if value is None or (name in _DEFAULTS and value == _DEFAULTS[name]):
+                continue
+            left.append(f"{name}={value!r}"[:80])
+        if left:
+            raise InputError(
+                f"{self.where}: fields that jaxbpc does not know for this architecture: "
+                f"{', '.join(left)}; remove those that do not change the model"
+            )
+
+
+def read_rope(
+    fields: Fields, default_theta: float = 10000.0, kind_of_layer: str | None = None
+) -> Rope:
+    """The RoPE settings, from `rope_parameters`, or `rope_theta` and `rope_scaling` of older files.
+
+    Args:
+      kind_of_layer: its entry of a `rope_parameters` that differs between kinds of layers.
+
+    Raises:
+      InputError: a kind or key that is not handled.
+    """
+    theta = fields.get("rope_theta", float, default_theta)
+    share = fields.get("partial_rotary_factor", float, 1.0)
+    length = fields.get("max_position_embeddings", int, 2048)
+    outer = fields.optional("original_max_position_embeddings")
+    new, old = fields.optional("rope_parameters"), fields.optional("rope_scaling")
+    given = new or old or {}
+    where = f"{fields.where}: `{'rope_parameters' if new else 'rope_scaling'}`"
+    if isinstance(given, Mapping) and kind_of_layer in given:
+        given = given[kind_of_layer]
+    if not isinstance(given, Mapping):
+        raise InputError(f"{where} is {given!r}: it is an object, mend the file")
+    inner = Fields(given, where)
+    kind = inner.get("rope_type", str, inner.get("type", str, "default"))
+    kind = "longrope" if kind == "su" else kind
+    theta, share = (
+        inner.get("rope_theta", float, theta),
+        inner.get("partial_rotary_factor", float, share),
+    )
+    if kind not in _ROPE:
+        raise InputError(f"{where} is of type {kind!r}; handled: {', '.join(sorted(_ROPE))}")
+    original = inner.get("original_max_position_embeddings", int, outer or length)
+    if outer:
+        original = fields.get("original_max_position_embeddings", int)
+    rope = _ROPE[kind](Rope(theta, kind, share), inner, length, original)
+    inner.finish()
+    return rope
+
+
+def _default(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    return rope
+
+
+def _linear(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    return dataclasses.replace(rope, factor=inner.get("factor", float))
+
+
+def _dynamic(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    return dataclasses.replace(rope, factor=inner.get("factor", float), original_length=length)
+
+
+def _llama3(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    return dataclasses.replace(
+        rope,
+        factor=inner.get("factor", float),
+        low_freq_factor=inner.get("low_freq_factor", float),
+        high_freq_factor=inner.get("high_freq_factor", float),
+        original_length=original,
+    )
+
+
+def mscale(factor: float, scale: float) -> float:
+    """YaRN's correction of the attention's temperature (arXiv 2309.00071, section 3.4)."""
+    return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def _yarn(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    factor = inner.get("factor", float, length / original)
+    over, under = inner.optional("mscale"), inner.optional("mscale_all_dim")
+    inferred = mscale(factor, 1.0)
+    if over and under:
+        inferred = mscale(factor, over) / mscale(factor, under)
+    return dataclasses.replace(
+        rope,
+        factor=factor,
+        original_length=original,
+        beta_fast=inner.get("beta_fast", float, 32.0),
+        beta_slow=inner.get("beta_slow", float, 1.0),
+        truncate=inner.get("truncate", bool, True),
+        attention_factor=inner.get("attention_factor", float, inferred),
+    )
+
+
+def _longrope(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    factor = inner.get("factor", float, length / original)
+    inferred = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    return dataclasses.replace(
+        rope,
+        original_length=original,
+        short_factor=tuple(inner.get("short_factor", list)),
+        long_factor=tuple(inner.get("long_factor", list)),
+        attention_factor=inner.get("attention_factor", float, inferred),
+    )
+
+
+_ROPE: dict[str, Callable[[Rope, Fields, int, int], Rope]] = {
+    "default": _default,
+    "linear": _linear,
+    "dynamic": _dynamic,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "longrope": _longrope,
+}
+
+
+def layer_kinds(fields: Fields, n_layers: int, default: Sequence[str]) -> tuple[str, ...]:
+    """`layer_types`, or `default`: 'full_attention' or 'sliding_attention' for each layer."""
+    kinds = tuple(fields.get("layer_types", list, list(default)))
+    unknown = set(kinds) - {"full_attention", "sliding_attention"}
+    if unknown or len(kinds) != n_layers:
+        raise InputError(
+            f"{fields.where}: `layer_types` has {len(kinds)} entries of {sorted(set(kinds))} for "
+            f"{n_layers} layers: one each, 'full_attention' or 'sliding_attention'"
+        )
+    return kinds
+
+
+def read_heads(fields: Fields, n_kv_default: int | None = None) -> tuple[int, int, int]:
+    """(query heads, key heads, head size) by their usual names, checked to fit each other."""
+    embed = fields.get("hidden_size", int)
+    n_heads = fields.get("num_attention_heads", int)
+    n_kv_heads = fields.get("num_key_value_heads", int, n_kv_default or n_heads)
+    if not fields.optional("head_dim") and embed % n_heads:
+        raise InputError(
+            f"{fields.where}: `hidden_size` {embed} is no multiple of `num_attention_heads` "
+            f"{n_heads}"
+        )
+    if n_heads % n_kv_heads:
+        raise InputError(
+            f"{fields.where}: `num_attention_heads` {n_heads} is no multiple of "
+            f"`num_key_value_heads` {n_kv_heads}"
+        )
+    head_size = fields.get("head_dim", int, embed // n_heads)
+    if head_size % 2:
+        raise InputError(f"{fields.where}: `head_dim` {head_size} is odd: RoPE turns pairs")
+    return n_heads, n_kv_heads, head_size

@@ -1,0 +1,184 @@
+"""Mixture of experts, dropless: every token reaches all the experts that it chose.
+
+The idea: sort the (token, choice) pairs by expert, so that each expert's tokens stand together, and
+multiply the groups with their experts' matrices in one grouped product (`jax.lax.ragged_dot`).
+
+The complication is the mesh. Experts lie over fsdp and tensor where their number divides, else over
+one of them; what is not used for experts splits their matrices as it does all others. Each device
+computes what its experts (or its part of each) give to the tokens of its group, and the parts are
+added. Nothing has a capacity, so nothing overflows. Axes: `decoder.py`; E experts, X choices a
+token, M = B·T·X pairs.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxbpc import sharding
+from jaxbpc.models import arch as arch_lib
+from jaxbpc.models.dense import MLP, Linear, dot, gated, param
+
+
+class Router(nnx.Module):
+    """Which experts a token goes to, and with what weights; float32."""
+
+    def __init__(self, experts: arch_lib.Experts, embed: int, dtype):
+        self.weight = param((experts.n, embed), dtype, None, "embed")
+        self.bias = param((experts.n,), dtype, None) if experts.router_bias else None
+        # Where it is kept in float32: a choice may hang on its last digits.
+        self.correction = param((experts.n,), jnp.float32, None) if experts.correction else None
+        self.experts = experts
+
+    def __call__(self, x_BTD: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(ids int32, weights float32), [B, T, X] each."""
+        e = self.experts
+        # In float32 whatever the weights' dtype: a near tie decides where all of a token goes.
+        logits_BTE = dot("btd,ed->bte", x_BTD, self.weight[...].astype(jnp.float32))
+        if self.bias is not None:
+            logits_BTE = logits_BTE + self.bias[...].astype(jnp.float32)
+        if e.score == "softmax_top":
+            top, chosen = jax.lax.top_k(logits_BTE, e.top)
+            return chosen, jax.nn.softmax(top, axis=-1) * e.scale
+        score = jax.nn.sigmoid if e.score == "sigmoid" else jax.nn.softmax
+        scores_BTE = score(logits_BTE)
+        preferred = scores_BTE
+        if self.correction is not None:
+            preferred = scores_BTE + self.correction[...]
+        if e.groups > 1:
+            preferred = _within_best_groups(preferred, e)
+        _, chosen = jax.lax.top_k(preferred, e.top)
+        weights = jnp.take_along_axis(scores_BTE, chosen, axis=-1)
+        if e.normalize:
+            weights = weights / (jnp.sum(weights, axis=-1, keepdims=True) + 1e-20)
+        return chosen, weights * e.scale
+
+
+def _within_best_groups(preferred: jax.Array, e: arch_lib.Experts) -> jax.Array:
+    """-inf for experts outside of the `top_groups` best groups (arXiv 2405.04434, 2.1.2)."""
+    grouped = preferred.reshape(*preferred.shape[:-1], e.groups, e.n // e.groups)
+    best = jnp.sum(jax.lax.top_k(grouped, e.group_best)[0], axis=-1)
+    _, chosen = jax.lax.top_k(best, e.top_groups)
+    keep = jnp.any(chosen[..., None] == jnp.arange(e.groups), axis=-2)
+    return jnp.where(keep[..., None], grouped, -jnp.inf).reshape(preferred.shape)
+
+
+class MoE(nnx.Module):
+    """Routed experts, and those that every token goes through.
+
+    Experts' matrices are [E, in, out], as the grouped product takes them.
+    """
+
+    def __init__(self, experts: arch_lib.Experts, embed: int, dtype):
+        e, n, f = experts, experts.n, experts.size
+        self.router = Router(e, embed, dtype)
+        self.gate = param((n, embed, f), dtype, "experts", "embed", "mlp")
+        self.up = param((n, embed, f), dtype, "experts", "embed", "mlp")
+        self.down = param((n, f, embed), dtype, "experts", "mlp", "embed")
+        self.gate_bias = param((n, f), dtype, "experts", "mlp") if e.bias else None
+        self.up_bias = param((n, f), dtype, "experts", "mlp") if e.bias else None
+        self.down_bias = param((n, embed), dtype, "experts", None) if e.bias else None
+        shared = arch_lib.MLP(e.shared, e.activation)
+        self.shared = MLP(shared, embed, dtype) if e.shared else None
+        self.shared_gate = Linear(None, 1, "embed", embed, False, dtype) if e.shared_gate else None
+        self.experts = experts
+
+    def __call__(self, x_BTD: jax.Array) -> jax.Array:
+        """[B, T, D] float32."""
+        chosen_BTX, weights_BTX = self.router(x_BTD)
+        biases = (self.gate_bias, self.up_bias, self.down_bias)
+        parameters = [self.gate, self.up, self.down, *(b for b in biases if b is not None)]
+        operands = x_BTD.astype(self.gate.dtype)
+        y_BTD = _routed(operands, chosen_BTX, weights_BTX, parameters, self.experts.activation)
+        if self.shared is not None:
+            shared = self.shared(x_BTD)
+            if self.shared_gate is not None:
+                shared = shared * jax.nn.sigmoid(self.shared_gate(x_BTD))
+            y_BTD = y_BTD + shared
+        return y_BTD
+
+
+def _routed(x_BTD, chosen, weights, parameters: list[nnx.Param], activation: str) -> jax.Array:
+    """The experts' weighted sum, over the mesh that is set, if any."""
+    values = [p[...] for p in parameters]
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return _local(x_BTD, chosen, weights, values, 0, activation)
+    specs = [sharding.spec(p.get_metadata("axes"), p[...].shape, mesh) for p in parameters]
+    batch = sharding.spec(("batch", None, None), x_BTD.shape, mesh)
+    body = functools.partial(_on_device, specs=specs, batch=batch, activation=activation)
+    return jax.shard_map(
+        body,
+        mesh=mesh,
+        in_specs=(batch, batch, batch, specs),
+        out_specs=batch,
+        check_vma=False,
+    )(x_BTD, chosen, weights, values)
+
+
+def _on_device(x, chosen, weights, values, specs, batch, activation: str) -> jax.Array:
+    """What one device does; see the top of the file."""
+    over = _axes(specs[0][0])  # of the mesh, for experts
+    spread = "fsdp" in over and "fsdp" in _axes(batch[0])
+    if spread:  # the group's tokens come to the experts
+        x, chosen, weights = (
+            jax.lax.all_gather(a, "fsdp", axis=0, tiled=True) for a in (x, chosen, weights)
+        )
+    elif "fsdp" in _axes(specs[0][1]):  # the matrices come to the tokens
+        axes = [list(spec).index(("fsdp",)) for spec in specs[:3]]
+        values[:3] = [
+            jax.lax.all_gather(v, "fsdp", axis=axis, tiled=True)
+            for v, axis in zip(values[:3], axes, strict=True)
+        ]
+    first: Any = 0
+    for name in over:
+        first = first * jax.lax.axis_size(name) + jax.lax.axis_index(name)
+    split = "tensor" not in over and "tensor" in _axes(specs[0][2])
+    if split and len(values) == 6:  # each device adds its part of a sum: the bias once
+        values[5] = values[5] * (jax.lax.axis_index("tensor") == 0)
+    y = _local(x, chosen, weights, values, first * values[0].shape[0], activation)
+    if split or "tensor" in over:
+        y = jax.lax.psum(y, "tensor")
+    if spread:
+        return jax.lax.psum_scatter(y, "fsdp", scatter_dimension=0, tiled=True)
+    return jax.lax.psum(y, "fsdp") if "fsdp" in over else y
+
+
+def _axes(entry) -> tuple[str, ...]:
+    """The mesh axes of one entry of a PartitionSpec."""
+    return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+
+
+def _local(x_BTD, chosen_BTX, weights_BTX, values, first, activation: str) -> jax.Array:
+    """What experts `first` … (those of `values`) give to the tokens: [B, T, D] float32."""
+    gate, up, down = values[:3]
+    B, T, D = x_BTD.shape
+    n_experts, n_choices = gate.shape[0], chosen_BTX.shape[-1]
+    expert_M = chosen_BTX.reshape(-1) - first
+    mine = (expert_M >= 0) & (expert_M < n_experts)
+    expert_M = jnp.where(mine, expert_M, n_experts)  # others' pairs stand last, in no group
+    order_M = jnp.argsort(expert_M, stable=True)
+    sizes_E = jnp.bincount(expert_M, length=n_experts + 1)[:n_experts].astype(jnp.int32)
+    x_MD = x_BTD.reshape(-1, D)[order_M // n_choices]
+    sorted_M = jnp.minimum(expert_M[order_M], n_experts - 1)
+    biases = [b[sorted_M].astype(jnp.float32) for b in values[3:]] or [0.0, 0.0, 0.0]
+    hidden_MF = gated(
+        activation,
+        _grouped(x_MD, gate, sizes_E) + biases[0],
+        _grouped(x_MD, up, sizes_E) + biases[1],
+    )
+    y_MD = _grouped(hidden_MF.astype(down.dtype), down, sizes_E) + biases[2]
+    weight_M = jnp.where(mine, weights_BTX.reshape(-1), 0.0)[order_M]
+    y_MD = jnp.where(weight_M[:, None] != 0, y_MD * weight_M[:, None], 0.0)
+    back_M = jnp.argsort(order_M)
+    return jnp.sum(y_MD[back_M].reshape(B, T, n_choices, D), axis=2)
+
+
+def _grouped(x_MK, w_EKN, sizes_E) -> jax.Array:
+    """Rows of each group times its matrix, float32; rows in no group may hold anything."""
+    precision = jax.lax.Precision.HIGHEST if x_MK.dtype == jnp.float32 else None
+    return jax.lax.ragged_dot(
+        x_MK, w_EKN, sizes_E, precision=precision, preferred_element_type=jnp.float32
+    )

@@ -1,0 +1,154 @@
+"""Which tensors of a checkpoint fill which parameters: a family's table, spelt out and checked.
+
+A family's NAMES has patterns: {l} stands for each layer, {e} for each expert (or head). Every
+tensor is used once and every parameter filled once; what does not fit is told in one error, before
+a byte of weights is read.
+"""
+
+import dataclasses
+import fnmatch
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxbpc.errors import InputError
+from jaxbpc.models.arch import Arch, Parts
+from jaxbpc.weights.source import Tensor
+
+Shape = tuple[int, ...]
+_SCALE = "_scale_inv"  # of a block-scaled float8 weight, behind its name
+
+
+@dataclasses.dataclass(frozen=True)
+class Fill:
+    """Tensors that together fill parameters: one, or one an expert, and how.
+
+    scales: the block scales of each tensor, where they are float8.
+    """
+
+    tensors: tuple[str, ...]
+    parts: Parts
+    stacked: bool = False
+    scales: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the tensor is the parameter as it stands."""
+        return not (self.stacked or self.scales or self.parts.transposed) and (
+            len(self.parts.parameters) == 1
+        )
+
+    def shape(self, wanted: Mapping[str, Shape]) -> Shape:
+        """The shape that each tensor must have for parameters of shapes `wanted`."""
+        shapes = [wanted[name] for name in self.parts.parameters]
+        shape, axis = list(shapes[0]), self.parts.axis
+        shape[axis] = sum(s[axis] for s in shapes)
+        if self.parts.transposed:
+            shape[-1], shape[-2] = shape[-2], shape[-1]
+        return tuple(shape[1:] if self.stacked else shape)
+
+
+def canonical(names: list[str], prefixes: Mapping[str, str]) -> dict[str, str]:
+    """Name in the file → name in the family's table, by the prefixes that a family goes under."""
+    result = {}
+    for name in names:
+        old = next((p for p in prefixes if name.startswith(p)), "")
+        result[name] = prefixes.get(old, "") + name.removeprefix(old)
+    return result
+
+
+def fills(
+    folder: pathlib.Path,
+    family: Any,
+    arch: Arch,
+    wanted: Mapping[str, Shape],
+    tensors: Mapping[str, Tensor],
+) -> list[Fill]:
+    """The fills of all parameters of shapes `wanted` from `tensors`, by their names in the table.
+
+    Raises:
+      InputError: all missing, extra and misshapen tensors at once.
+    """
+    result, missing, misshapen, used = [], [], [], set()
+    filled: set[str] = set()
+    for fill in _spelt_out(family.NAMES, arch):
+        parameters = fill.parts.parameters
+        if not set(parameters) <= wanted.keys() or filled & set(parameters):
+            continue
+        absent = [name for name in fill.tensors if name not in tensors]
+        if absent:
+            missing += [(name, parameters) for name in absent]
+            continue
+        filled |= set(parameters)
+        scales = tuple(name + _SCALE for name in fill.tensors if name + _SCALE in tensors)
+        if len(scales) == len(fill.tensors):
+            fill = dataclasses.replace(fill, scales=scales)
+        used |= {*fill.tensors, *fill.scales}
+        shape = fill.shape(wanted)
+        misshapen += [
+            f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
+            for name in fill.tensors
+            if tensors[name].shape != shape
+        ]
+        result.append(fill)
+    # What another spelling has filled is not missing.
+    lost = [name for name, parameters in missing if not set(parameters) <= filled]
+    nowhere = sorted(wanted.keys() - filled - {p for _, ps in missing for p in ps})
+    extra = [n for n in tensors if n not in used and not _is_unused(n, family.UNUSED, arch)]
+    _refuse(folder, lost + nowhere, extra, misshapen)
+    return result
+
+
+def _spelt_out(names: Mapping[str, str | Parts], arch: Arch) -> Iterator[Fill]:
+    """The table with {l} and {e} filled in."""
+    n_experts = arch.experts.n if arch.experts else 0
+    for tensor, value in names.items():
+        parts = value if isinstance(value, Parts) else Parts((value,))
+        for layer in map(str, range(arch.n_layers if "{l}" in tensor else 1)):
+            spelt = dataclasses.replace(
+                parts, parameters=tuple(p.replace("{l}", layer) for p in parts.parameters)
+            )
+            name = tensor.replace("{l}", layer)
+            stacked = "{e}" in name
+            if not stacked:
+                yield Fill((name,), spelt)
+                continue
+            count = n_experts if "expert" in name else _n_heads(name, arch)
+            yield Fill(tuple(name.replace("{e}", str(e)) for e in range(count)), spelt, True)
+
+
+def _n_heads(name: str, arch: Arch) -> int:
+    """Of a norm for each head: how many."""
+    return arch.attention.n_kv_heads if ".k_" in name else arch.attention.n_heads
+
+
+def _is_unused(name: str, patterns: tuple[str, ...], arch: Arch) -> bool:
+    """Whether a tensor is none of the model's: a stored table, another head."""
+    extra = range(arch.n_layers, arch.n_layers + arch.n_unused_layers)
+    for pattern in patterns:
+        if "{u}" in pattern:
+            spelt = [pattern.replace("{u}", str(u)) for u in extra]
+        else:
+            spelt = [pattern.replace("{l}", "*")]
+        if any(fnmatch.fnmatchcase(name, p) for p in spelt):
+            return True
+    return False
+
+
+def _refuse(folder: pathlib.Path, missing, extra, misshapen) -> None:
+    faults = []
+    for what, names in (("missing", missing), ("extra", extra), ("wrong shape", misshapen)):
+        if names:
+            more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+            faults.append(f"{what}: {', '.join(names[:20])}{more}")
+    if faults:
+        raise InputError(
+            f"{folder}: its tensors are not those of config.json ({'; '.join(faults)}): mend "
+            "config.json or download the weights again"
+        )
+
+
+def scale_shape(shape: Shape, block: int) -> Shape:
+    """The shape of the scales of a float8 tensor, one for each block × block."""
+    return tuple(math.ceil(size / block) for size in shape)
