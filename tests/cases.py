@@ -7,41 +7,18 @@ oracle) and without it (from the shapes in `golden/`).
 import json
 import zlib
 
+import cases_llama
 import numpy as np
 import safetensors.numpy
 
-N_ROWS, N_TOKENS, VOCAB = 8, 301, 96
+N_ROWS, N_TOKENS, VOCAB = 8, 301, cases_llama.VOCAB
 GOLDEN_ROWS, GOLDEN_STEP = 2, 4
 
-LLAMA = {
-    "vocab_size": VOCAB,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
-
-# Case → (model_type, fields of its config).
-CASES = {
-    "llama-mha": ("llama", LLAMA | {"num_key_value_heads": 4}),
-    "llama-gqa": ("llama", LLAMA | {"num_key_value_heads": 2}),
-    "llama-mqa": ("llama", LLAMA | {"num_key_value_heads": 1}),
-    "llama-tied": ("llama", LLAMA | {"tie_word_embeddings": True}),
-    "llama-biases": ("llama", LLAMA | {"attention_bias": True, "mlp_bias": True}),
-    "llama-llama3": ("llama", LLAMA | {"rope_parameters": LLAMA3}),
-    "llama-linear": ("llama", LLAMA | {"rope_parameters": LINEAR, "head_dim": 16}),
-}
-# One of each family is also run on a mesh of all three axes.
-ON_A_MESH = ("llama-mha", "llama-mqa", "llama-tied", "llama-biases")
+# Case → (model_type, fields of its config). One or more of each family is also run on a mesh of all
+# three axes.
+_TABLES = (cases_llama,)
+CASES = {name: case for table in _TABLES for name, case in table.CASES.items()}
+ON_A_MESH = [name for table in _TABLES for name in table.ON_A_MESH]
 
 
 def ids() -> np.ndarray:

@@ -7,7 +7,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
-    0: "__init__ config errors results reduce record data.windows models.arch models.fields models.families",
+    0: "__init__ config errors results reduce record data.windows models.arch models.fields "
+    "models.families",
     1: "cli progress lives distributed sharding data.corpora data.tokens weights.source",
     2: "models.rope models.dense models.attend models.attention models.moe models.head "
     "models.decoder weights.gguf",

@@ -100,6 +100,19 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+# Hugging Face's name → ours.
+_ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "relu2": "relu2",
+}
+
+
 class Fields:
     """A config.json being read: remembers what was asked for, refuses what was left over."""
 
@@ -146,6 +159,31 @@ class Fields:
                 f"it handles {', '.join(sorted(choices))}"
             )
         return value
+
+    def activation(self, name: str, default: str) -> str:
+        """An activation by Hugging Face's name, as `dense.ACTIVATIONS` calls it."""
+        return _ACTIVATIONS[self.choice(name, _ACTIVATIONS, default)]
+
+    def divide(self, whole: str, parts: str) -> int:
+        """One field by another. Raises InputError where it is no multiple."""
+        a, b = self.get(whole, int), self.get(parts, int)
+        if a % b:
+            raise InputError(f"{self.where}: `{whole}` {a} is no multiple of `{parts}` {b}")
+        return a // b
+
+    def ignore(self, *names: str) -> None:
+        """Fields of this family that do not change what it computes."""
+        self._seen.update(names)
+
+    def refuse_unless(self, **allowed: tuple) -> None:
+        """Fields that this family handles at these values (or null, or absent) alone."""
+        for name, values in allowed.items():
+            value = self.optional(name)
+            if value is not None and value not in values:
+                raise InputError(
+                    f"{self.where}: `{name}` is {value!r}, handled is "
+                    f"{' or '.join(map(repr, values))}"
+                )
 
     def finish(self) -> None:
         """Raises InputError naming all fields that nobody read and that may change the model."""

@@ -5,6 +5,13 @@ its checkpoints → parameters of the decoder, `{l}` standing for the layer. Add
 and one line here.
 """
 
-from jaxbpc.models.families import llama
+from types import ModuleType
 
-FAMILIES = {"llama": llama}
+from jaxbpc.models.families import gpt2, llama, mistral, mixtral
+
+FAMILIES: dict[str, ModuleType] = {
+    "gpt2": gpt2,
+    "llama": llama,
+    "mistral": mistral,
+    "mixtral": mixtral,
+}

@@ -38,10 +38,17 @@ UNUSED = ("model.layers.{l}.self_attn.rotary_emb.inv_freq",)
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     """The Arch of a config.json's fields. `where` names the file in errors (InputError)."""
     fields = Fields(config, where)
+    arch = llama_like(fields, "llama")
+    fields.finish()
+    return arch
+
+
+def llama_like(fields: Fields, family: str) -> Arch:
+    """The Arch of a family that differs from Llama in few things; it goes on reading `fields`."""
     n_heads, n_kv_heads, head_size = read_heads(fields)
     bias = fields.get("attention_bias", bool, False)
-    arch = Arch(
-        family="llama",
+    return Arch(
+        family=family,
         embed=fields.get("hidden_size", int),
         vocab_size=fields.get("vocab_size", int),
         max_length=fields.get("max_position_embeddings", int, 2048),
@@ -57,5 +64,3 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
         norm=Norm(fields.get("rms_norm_eps", float, 1e-6)),
         tied=fields.get("tie_word_embeddings", bool, False),
     )
-    fields.finish()
-    return arch
