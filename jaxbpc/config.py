@@ -60,6 +60,19 @@ def default() -> config_dict.ConfigDict:
     return config
 
 
+def of_size(paths: dict[str, str], size: str) -> config_dict.ConfigDict:
+    """The default config of one model of a family: `paths` has the hub id of each size.
+
+    Raises:
+      ValueError: no such size; those that there are are told.
+    """
+    if size not in paths:
+        raise ValueError(f"{size!r} is none of its sizes: give one of {', '.join(paths)}")
+    config = default()
+    config.model.path = paths[size]
+    return config
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """A validated config. Fields are those of `default()`, with groups joined by `_`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxbpc import sharding
 from jaxbpc.config import Settings
+from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, n_parameters
 
@@ -104,9 +105,19 @@ def _memory_bytes(device: jax.Device) -> int:
 
 
 def check_positions(arch: Arch, block_size: int) -> str | None:
-    """A warning where windows are longer than what the model was trained for, else None."""
+    """A warning where windows are longer than what the model was trained for, else None.
+
+    Raises:
+      InputError: the model has no positions for them.
+    """
     if block_size <= arch.max_length:
         return None
+    if arch.position_limit:
+        raise InputError(
+            f"config.window.block_size is {block_size}, the model knows {arch.max_length} "
+            f"positions: give --config.window.block_size={arch.max_length} or less (the number is "
+            "then another than the paper's)"
+        )
     return (
         f"windows of {block_size} tokens are longer than the {arch.max_length} that the model was "
         "trained for: expect a worse number"
