@@ -17,12 +17,11 @@ _BLOCK_ROWS = 256
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What is done to scores before the softmax: scale, then softcap, then bias and mask.
+    """What is done to scores before the softmax: softcap, then bias and mask.
 
     window: a position sees itself and window - 1 before it; None: all before it.
     """
 
-    scale: float
     softcap: float | None = None
     window: int | None = None
 
@@ -40,6 +39,7 @@ def attend(
 
     Args:
       q_BNCH, k_BKTH, v_BKTH: operands of one dtype, N a multiple of K; values may have another H.
+        Queries are scaled already: a scale costs less there than on scores.
       kind: 'xla' (all scores at once) or 'blocked' (blocks of queries, each with the keys that it
         may see: half the work and a fraction of the memory).
       bias_NT: float64, added to the scores of each key.
@@ -83,7 +83,7 @@ def _attend_block(q_BKGCH, k_BKSH, v_BKSH, how: Scores, bias_KGS, sinks_KG) -> j
     S = k_BKSH.shape[2]
     # One matrix [G·C, H] a key head: what a matmul library is fastest at.
     q_BKRH = q_BKGCH.reshape(B, K, G * C, H)
-    scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH).reshape(B, K, G, C, S) * how.scale
+    scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH).reshape(B, K, G, C, S)
     if how.softcap is not None:
         scores = how.softcap * jnp.tanh(scores / how.softcap)
     if bias_KGS is not None:

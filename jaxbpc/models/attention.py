@@ -36,7 +36,8 @@ class GroupedAttention(nnx.Module):
         self.key_norm = Norm(of_key, a.norm, dtype) if a.norm else None
         self.sinks = param((n,), dtype, "heads") if a.sinks else None
         self.config, self.rope, self.kind, self.dtype = a, layer.rope, kind, dtype
-        self.scores = Scores(a.scale * layer.scale, a.softcap, layer.window)
+        self.scale = a.scale * layer.scale
+        self.scores = Scores(a.softcap, layer.window)
 
     def __call__(self, x_BTD: jax.Array, n_rows: int, bias_NT: np.ndarray | None) -> jax.Array:
         """[B, n_rows, D] for the last `n_rows` positions."""
@@ -46,7 +47,8 @@ class GroupedAttention(nnx.Module):
         v_BKTH = self._heads(self.value, None, x_BTD)
         q_BNCH = rope.rotate(q_BNCH, self.rope, x_BTD.shape[1], first)
         k_BKTH = rope.rotate(k_BKTH, self.rope, x_BTD.shape[1])
-        q_BNCH, k_BKTH, v_BKTH = (a.astype(self.dtype) for a in (q_BNCH, k_BKTH, v_BKTH))
+        operands = (q_BNCH * self.scale, k_BKTH, v_BKTH)
+        q_BNCH, k_BKTH, v_BKTH = (a.astype(self.dtype) for a in operands)
         q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
         sinks = None if self.sinks is None else self.sinks[...].astype(jnp.float32)
         o_BNCH = attend(q_BNCH, k_BKTH, v_BKTH, self.scores, self.kind, bias_NT, sinks)
@@ -81,7 +83,8 @@ class LatentAttention(nnx.Module):
         self.kv = Linear("heads", n * (c.plain_size + c.value_size), None, c.kv_rank, False, dtype)
         self.out = Linear("embed", d, "heads", n * c.value_size, a.out_bias, dtype)
         self.latent, self.rope, self.kind, self.dtype = c, layer.rope, kind, dtype
-        self.scores = Scores(a.scale * layer.scale, a.softcap, layer.window)
+        self.scale = a.scale * layer.scale
+        self.scores = Scores(a.softcap, layer.window)
 
     def __call__(self, x_BTD: jax.Array, n_rows: int, bias_NT: np.ndarray | None) -> jax.Array:
         """[B, n_rows, D] for the last `n_rows` positions."""
@@ -98,7 +101,8 @@ class LatentAttention(nnx.Module):
         q_BNCH = jnp.concatenate([q_BNCH[..., : c.plain_size], q_rope], axis=-1)
         k_rope = jnp.broadcast_to(k_rope_B1TH, (*k_plain.shape[:-1], c.rope_size))
         k_BNTH = jnp.concatenate([k_plain, k_rope], axis=-1)
-        q_BNCH, k_BNTH, v_BNTH = (a.astype(self.dtype) for a in (q_BNCH, k_BNTH, v_BNTH))
+        operands = (q_BNCH * self.scale, k_BNTH, v_BNTH)
+        q_BNCH, k_BNTH, v_BNTH = (a.astype(self.dtype) for a in operands)
         q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
         return self.out(
             merge_heads(attend(q_BNCH, k_BNTH, v_BNTH, self.scores, self.kind, bias_NT))
