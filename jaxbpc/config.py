@@ -16,7 +16,7 @@ from ml_collections import config_dict
 from jaxbpc.errors import InputError
 
 DTYPES = ("auto", "float32", "bfloat16")
-ATTENTIONS = ("auto", "blocked", "xla")
+ATTENTIONS = ("auto", "splash", "cudnn", "blocked", "xla")
 MESH_AXES = ("data", "fsdp", "tensor")
 
 
@@ -33,7 +33,7 @@ def default() -> config_dict.ConfigDict:
     # Of weights and activations: bfloat16 where the hardware has it, else float32. Norms, RoPE,
     # softmax and the loss are float32 always.
     model.dtype = "auto"
-    # One of ATTENTIONS.
+    # auto: splash on TPU, cudnn on GPU, blocked on CPU; or one of ATTENTIONS by name.
     model.attention = "auto"
 
     config.data = data = config_dict.ConfigDict()

@@ -5,6 +5,7 @@ memory.
 """
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -14,8 +15,11 @@ import numpy as np
 from jaxbpc import sharding
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
+from jaxbpc.models import kernels
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, n_parameters
+
+log = logging.getLogger(__name__)
 
 _USABLE = 0.9  # of a device's memory: the rest is the runtime's and fragmentation
 _BATCH = 8
@@ -58,7 +62,7 @@ def choose(
         split = mesh.shape["fsdp"] * mesh.shape["tensor"]
         room = _USABLE * memory - n_bytes / split if memory else 0
         batch = 1 if devices[0].platform == "cpu" else max(1, min(_BATCH, int(room // window)))
-    kind = "blocked" if settings.model_attention == "auto" else settings.model_attention
+    kind = _attention(settings.model_attention, arch, dtype, devices[0].platform)
     return Layout(dtype, kind, mesh, batch)
 
 
@@ -90,6 +94,21 @@ def has_bfloat16(device: jax.Device) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:
+    """The kind of attention: what was asked for, or what is best on a platform and can be had."""
+    kinds = {"tpu": "splash", "gpu": "cudnn"}
+    kind = kinds.get(platform, "blocked") if name == "auto" else name
+    reason = kernels.unsupported(kind, arch, dtype)
+    if kind in kinds.values() and kinds.get(platform) != kind:
+        reason = f"{kind} does not run on {platform}"
+    if reason is None:
+        return kind
+    if name != "auto":
+        raise InputError(f"config.model.attention is {name!r}: {reason}; give auto or blocked")
+    log.warning("attention: %s; blocked is exact and slower", reason)
+    return "blocked"
 
 
 def _dtype(name: str, device: jax.Device) -> np.dtype:

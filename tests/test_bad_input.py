@@ -70,6 +70,7 @@ def test_the_place_is_good(place):
         ("--config.mesh.tensor=2", ["config.mesh", "does not fit 1 device"]),
         ("--config.model.dtype=float16", ["config.model.dtype", "bfloat16"]),
         ("--config.model.attention=flash", ["config.model.attention", "blocked"]),
+        ("--config.model.attention=splash", ["config.model.attention", "does not run on cpu"]),
         ("--config.model.path=absent/", ["absent/ does not exist"]),
         ("--config.model.path=run.py", ["run.py is a file", "config.json"]),
         ("--config.model.tokenizer=data", ["data: no tokenizer files", "config.model.tokenizer"]),

@@ -10,7 +10,7 @@ FLOORS = {
     0: "__init__ config errors results reduce record data.windows models.arch models.fields "
     "models.families",
     1: "cli progress lives distributed sharding data.corpora data.tokens weights.source",
-    2: "models.rope models.dense models.attend models.attention models.moe models.head "
+    2: "models.rope models.dense models.kernels models.attend models.attention models.moe models.head "
     "models.decoder weights.gguf",
     3: "weights.names weights.load weights.wheel data.batches layout score",
     4: "evaluate",

@@ -145,6 +145,7 @@ class Arch:
     position_limit: bool = False  # windows beyond max_length have no meaning at all
     key_bias: tuple[float, ...] = ()  # ALiBi (arXiv 2108.12409): a slope for each head
     key_bias_bfloat16: bool = False  # the products are rounded to bfloat16, as published
+    key_bias_scale: float = 1.0  # of the products, after rounding
     head_bias: bool = False
     head_normalized: bool = False  # each row of the head has length 1
     logit_scale: float = 1.0

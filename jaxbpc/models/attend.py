@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbpc.models import kernels
 from jaxbpc.models.dense import dot
 
 _BLOCK_ROWS = 256
@@ -40,8 +41,9 @@ def attend(
     Args:
       q_BNCH, k_BKTH, v_BKTH: operands of one dtype, N a multiple of K; values may have another H.
         Queries are scaled already: a scale costs less there than on scores.
-      kind: 'xla' (all scores at once) or 'blocked' (blocks of queries, each with the keys that it
-        may see: half the work and a fraction of the memory).
+      kind: 'xla' (all scores at once), 'blocked' (blocks of queries, each with the keys that it
+        may see: half the work and a fraction of the memory), or a kernel: 'splash' (TPU), 'cudnn'
+        (NVIDIA GPU, where C = T: its causal mask is aligned at the top).
       bias_NT: float64, added to the scores of each key.
       sinks_N: float32, a score of each head that takes part in the softmax's sum alone.
 
@@ -50,8 +52,12 @@ def attend(
     """
     B, N, C, H = q_BNCH.shape
     K, T = k_BKTH.shape[1:3]
+    if kind == "splash":
+        return kernels.splash(q_BNCH, k_BKTH, v_BKTH, scores.window, scores.softcap, sinks_N)
+    if kind == "cudnn" and C == T:
+        return kernels.cudnn(q_BNCH, k_BKTH, v_BKTH, scores.window)
     q_BKGCH = q_BNCH.reshape(B, K, N // K, C, H)
-    rows = _BLOCK_ROWS if kind == "blocked" else C
+    rows = C if kind == "xla" else _BLOCK_ROWS
     blocks = []
     for begin in range(0, C, rows):
         end = min(begin + rows, C)

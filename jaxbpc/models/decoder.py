@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from jaxbpc.models import arch as arch_lib
+from jaxbpc.models import kernels
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.attention import GroupedAttention, LatentAttention
 from jaxbpc.models.dense import MLP, Linear, Norm, Table
@@ -21,12 +22,13 @@ from jaxbpc.models.head import Head
 from jaxbpc.models.moe import MoE
 from jaxbpc.sharding import constrain
 
-# Placement → the norms before attention and MLP, and those after.
+# Placement → the norms before attention and MLP, and those after them; where they have one alone on
+# the sum ('after'), it has the first name: checkpoints call both the same.
 _NORMS = {
     "pre": ("attention_norm", "mlp_norm"),
     "post": ("attention_out_norm", "mlp_out_norm"),
     "sandwich": ("attention_norm", "mlp_norm", "attention_out_norm", "mlp_out_norm"),
-    "after": ("attention_out_norm", "mlp_out_norm"),
+    "after": ("attention_norm", "mlp_norm"),
     "parallel": ("attention_norm",),
     "parallel2": ("attention_norm", "mlp_norm"),
 }
@@ -54,15 +56,15 @@ class Layer(nnx.Module):
         """[B, n_rows, D]: the last `n_rows` positions after this layer."""
         first = x_BTD.shape[1] - n_rows
         x_BCD = x_BTD[:, first:]
+        if self.placement == "after":
+            x_BCD = _normed(self.attention_norm, x_BCD + self.attention(x_BTD, n_rows, bias_NT))
+            return _normed(self.mlp_norm, x_BCD + self.mlp(x_BCD))
         normed_BTD = _normed(self.attention_norm, x_BTD)
         attended = self.attention(normed_BTD, n_rows, bias_NT)
         if self.placement.startswith("parallel"):
             mlp_in = normed_BTD[:, first:] if self.mlp_norm is None else self.mlp_norm(x_BCD)
             added = attended + self.mlp(mlp_in)
             return constrain(x_BCD + self.scale * added, "batch", None, None)
-        if self.placement == "after":
-            x_BCD = _normed(self.attention_out_norm, x_BCD + attended)
-            return _normed(self.mlp_out_norm, x_BCD + self.mlp(x_BCD))
         x_BCD = x_BCD + self.scale * _normed(self.attention_out_norm, attended)
         x_BCD = constrain(x_BCD, "batch", None, None)
         added = _normed(self.mlp_out_norm, self.mlp(_normed(self.mlp_norm, x_BCD)))
@@ -84,7 +86,7 @@ class Decoder(nnx.Module):
     """
 
     def __init__(self, arch: Arch, dtype, attention: str, own_head: bool | None = None):
-        self.arch = arch
+        self.arch, self.kind = arch, attention
         size = arch.embed_size or arch.embed
         self.embed = Table("vocab", arch.vocab_size, size, dtype)
         n_positions = arch.positions + arch.position_offset
@@ -101,7 +103,12 @@ class Decoder(nnx.Module):
 
     def hidden(self, tokens_BT: jax.Array, rows: int) -> jax.Array:
         """Hidden states after the last norm at the last `rows` positions: [B, rows, D] float32."""
-        arch, T = self.arch, tokens_BT.shape[1]
+        arch, length = self.arch, tokens_BT.shape[1]
+        # Positions that a kernel wants beside the real ones stand at the end: nothing sees them.
+        T = kernels.padded(length, self.kind)
+        n_pad = T - length
+        tokens_BT = jnp.pad(tokens_BT, ((0, 0), (0, n_pad)))
+        n_last = kernels.padded(rows + n_pad, self.kind)
         x_BTD = self.embed.weight[...][tokens_BT].astype(jnp.float32) * arch.embed_scale
         if self.embed_in is not None:
             x_BTD = self.embed_in(x_BTD)
@@ -112,8 +119,8 @@ class Decoder(nnx.Module):
         bias_NT = key_bias(arch, T)
         for i, layer in enumerate(self.layers):
             # Nothing reads the other rows of the last layer.
-            x_BTD = layer(x_BTD, rows if i == len(self.layers) - 1 else T, bias_NT)
-        x_BTD = _normed(self.norm, x_BTD)
+            x_BTD = layer(x_BTD, n_last if i == len(self.layers) - 1 else T, bias_NT)
+        x_BTD = _normed(self.norm, x_BTD[:, n_last - n_pad - rows : n_last - n_pad])
         return x_BTD if self.embed_out is None else self.embed_out(x_BTD)
 
     def output(self) -> Head:
@@ -137,8 +144,8 @@ def key_bias(arch: Arch, length: int) -> np.ndarray | None:
         bias = slopes.astype(low).astype(np.float32) * np.arange(length).astype(low).astype(
             np.float32
         )
-        return bias.astype(low).astype(np.float64)
-    return slopes * np.arange(length)
+        return bias.astype(low).astype(np.float64) * arch.key_bias_scale
+    return slopes * np.arange(length) * arch.key_bias_scale
 
 
 def parameters(model: nnx.Module) -> dict[str, nnx.Param]:

@@ -1,0 +1,98 @@
+"""Ways of computing attention against a plain float64 one: masks, windows, caps, sinks, ALiBi."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbpc.models import kernels
+from jaxbpc.models.attend import Scores, attend
+
+
+def plain(q, k, v, scores, bias=None, sinks=None):
+    """float64 numpy, one query at a time."""
+    B, N, C, _ = q.shape
+    K, T = k.shape[1:3]
+    out = np.zeros((B, N, C, v.shape[-1]))
+    for b, n, i in np.ndindex(B, N, C):
+        last = T - C + i
+        first = 0 if scores.window is None else max(0, last - scores.window + 1)
+        kept = slice(first, last + 1)
+        s = k[b, n * K // N, kept] @ q[b, n, i]
+        if scores.softcap:
+            s = scores.softcap * np.tanh(s / scores.softcap)
+        if bias is not None:
+            s = s + bias[n, kept]
+        top = s.max() if sinks is None else max(s.max(), sinks[n])
+        w = np.exp(s - top)
+        total = w.sum() + (0 if sinks is None else np.exp(sinks[n] - top))
+        out[b, n, i] = w @ v[b, n * K // N, kept] / total
+    return out
+
+
+def operands(N, K, C, T, H=16, H_v=16, dtype=np.float32):
+    random = np.random.RandomState(0)
+    shapes = (2, N, C, H), (2, K, T, H), (2, K, T, H_v)
+    q, k, v = (random.standard_normal(s) for s in shapes)
+    return [jnp.asarray(a, dtype) for a in (q * H**-0.5, k, v)]
+
+
+CASES = {
+    "causal": Scores(),
+    "window": Scores(window=70),
+    "softcap": Scores(softcap=1.5),
+    "window-softcap": Scores(softcap=2.0, window=200),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", ["xla", "blocked"])
+@pytest.mark.parametrize("C", [300, 40])
+def test_exact(kind, case, C):
+    q, k, v = operands(4, 2, C, 300, H_v=8)
+    sinks = np.array([0.5, -1.0, 3.0, 0.0])
+    bias = np.arange(300) * np.array([0.5, 0.1, 0.02, 0.0])[:, None]
+    for extra in ({}, {"sinks": sinks}, {"bias": bias}):
+        given = {"sinks_N": jnp.asarray(sinks, np.float32)} if "sinks" in extra else {}
+        given |= {"bias_NT": bias} if "bias" in extra else {}
+        got = attend(q, k, v, CASES[case], kind, **given)
+        want = plain(*(np.asarray(a, np.float64) for a in (q, k, v)), CASES[case], **extra)
+        # Biases reach 150 in these rows, where float32 is 1.5e-5 apart.
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 if "bias" in extra else 2e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("C", [256, 128])
+@pytest.mark.parametrize("heads", [(2, 1), (2, 2)])
+def test_splash(case, C, heads):
+    """The TPU's kernel, interpreted, differs from exact attention by rounding alone."""
+    how = CASES[case]
+    q, k, v = operands(*heads, C, 256, H=32, H_v=32)
+    sinks = jnp.asarray([0.5, 2.0], jnp.float32)
+    for given in (None, sinks):
+        got = kernels.splash(q, k, v, how.window, how.softcap, given, interpret=True)
+        want = attend(q, k, v, how, "xla", sinks_N=given)
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
+def test_splash_on_a_mesh():
+    """Each device runs the kernel on its own heads, also where key heads are fewer."""
+    auto = (jax.sharding.AxisType.Auto,) * 3
+    mesh = jax.make_mesh((2, 1, 4), ("data", "fsdp", "tensor"), axis_types=auto)
+    for n_kv_heads in (1, 2, 4):
+        q, k, v = operands(4, n_kv_heads, 128, 256, H=32, H_v=32)
+        want = attend(q, k, v, Scores(), "xla")
+        with jax.set_mesh(mesh):
+            got = jax.jit(lambda *a: kernels.splash(*a, window=None, softcap=None, interpret=True))(
+                q, k, v
+            )
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
+def test_bfloat16_differs_by_its_rounding():
+    exact = operands(4, 2, 300, 300)
+    low = [a.astype(jnp.bfloat16) for a in exact]
+    got = attend(*low, Scores(), "blocked").astype(np.float32)
+    want = attend(*(a.astype(np.float32) for a in low), Scores(), "xla")
+    # Weights and outputs are rounded to 8 bits once each.
+    np.testing.assert_allclose(got, want, rtol=2**-7, atol=2**-8)
