@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from jaxbpc.errors import InputError
-from jaxbpc.models.arch import Rope
+from jaxbpc.models.arch import Experts, Rope
 
 # Fields of any config.json that do not change what the model computes on a full window of text:
 # training, generation, caching, bookkeeping, special ids.
@@ -116,8 +116,10 @@ _ACTIVATIONS = {
 class Fields:
     """A config.json being read: remembers what was asked for, refuses what was left over."""
 
-    def __init__(self, config: Mapping[str, Any], where: str):
-        self.config = config
+    def __init__(self, config: Mapping[str, Any], where: str, **defaults: Any):
+        """defaults: what fields that are absent or null stand for, where helpers do not know."""
+        given = {name: value for name, value in config.items() if value is not None}
+        self.config: Mapping[str, Any] = defaults | given
         self.where = where
         self._seen: set[str] = set()
 
@@ -149,6 +151,10 @@ class Fields:
         """Field `name` as it stands; None where it is absent."""
         self._seen.add(name)
         return self.config.get(name)
+
+    def count(self, name: str, default: int) -> int:
+        """An int that may be 0."""
+        return 0 if self.optional(name) == 0 else self.get(name, int, default)
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
         """A field that is one of `choices`. Raises InputError otherwise."""
@@ -182,7 +188,7 @@ class Fields:
             if value is not None and value not in values:
                 raise InputError(
                     f"{self.where}: `{name}` is {value!r}, handled is "
-                    f"{' or '.join(map(repr, values))}"
+                    f"{' or '.join(map(repr, values)) or 'null'}"
                 )
 
     def finish(self) -> None:
@@ -202,12 +208,16 @@ class Fields:
 
 
 def read_rope(
-    fields: Fields, default_theta: float = 10000.0, kind_of_layer: str | None = None
+    fields: Fields,
+    default_theta: float = 10000.0,
+    kind_of_layer: str | None = None,
+    whole: bool = False,
 ) -> Rope:
     """The RoPE settings, from `rope_parameters`, or `rope_theta` and `rope_scaling` of older files.
 
     Args:
       kind_of_layer: its entry of a `rope_parameters` that differs between kinds of layers.
+      whole: the family turns whole heads; a partial rotary factor is refused.
 
     Raises:
       InputError: a kind or key that is not handled.
@@ -230,6 +240,8 @@ def read_rope(
         inner.get("rope_theta", float, theta),
         inner.get("partial_rotary_factor", float, share),
     )
+    if whole and share != 1:
+        raise InputError(f"{where}: `partial_rotary_factor` {share}: this family turns whole heads")
     if kind not in _ROPE:
         raise InputError(f"{where} is of type {kind!r}; handled: {', '.join(sorted(_ROPE))}")
     original = inner.get("original_max_position_embeddings", int, outer or length)
@@ -238,6 +250,24 @@ def read_rope(
     rope = _ROPE[kind](Rope(theta, kind, share), inner, length, original)
     inner.finish()
     return rope
+
+
+def fit_rope(fields: Fields, rope: Rope, head_size: int) -> Rope:
+    """`rope` with the number of dimensions that it turns, checked to fit heads of `head_size`."""
+    size = rope.size or int(head_size * rope.share)
+    if size % 2 or not 0 < size <= head_size:
+        raise InputError(
+            f"{fields.where}: RoPE over {size} of {head_size} dimensions of a head: it turns "
+            "pairs, mend the partial rotary factor"
+        )
+    for factors in (rope.short_factor, rope.long_factor):
+        good = all(isinstance(f, int | float) and f > 0 for f in factors)
+        if factors and (len(factors) != size // 2 or not good):
+            raise InputError(
+                f"{fields.where}: longrope's factors are {len(factors)} for {size // 2} pairs: "
+                "one positive number each"
+            )
+    return dataclasses.replace(rope, size=size, share=1.0)
 
 
 def _default(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
@@ -269,7 +299,7 @@ def mscale(factor: float, scale: float) -> float:
 
 def _yarn(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
     factor = inner.get("factor", float, length / original)
-    over, under = inner.optional("mscale"), inner.optional("mscale_all_dim")
+    over, under = (inner.get(name, float, 0.0) for name in ("mscale", "mscale_all_dim"))
     inferred = mscale(factor, 1.0)
     if over and under:
         inferred = mscale(factor, over) / mscale(factor, under)
@@ -285,6 +315,8 @@ def _yarn(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
 
 
 def _longrope(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
+    if original < 2:
+        raise InputError(f"{inner.where}: `original_max_position_embeddings` {original}: mend it")
     factor = inner.get("factor", float, length / original)
     inferred = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     return dataclasses.replace(
@@ -337,3 +369,18 @@ def read_heads(fields: Fields, n_kv_default: int | None = None) -> tuple[int, in
     if head_size % 2:
         raise InputError(f"{fields.where}: `head_dim` {head_size} is odd: RoPE turns pairs")
     return n_heads, n_kv_heads, head_size
+
+
+def fit_experts(fields: Fields, experts: Experts) -> Experts:
+    """`experts`, checked: as many as are chosen can be. Raises InputError."""
+    e = experts
+    if e.n % e.groups or e.top_groups > e.groups or e.group_best > e.n // e.groups:
+        raise InputError(
+            f"{fields.where}: {e.n} experts in {e.groups} groups, of which the best {e.top_groups} "
+            f"by {e.group_best} experts each are taken: mend the file"
+        )
+    if e.top > e.top_groups * (e.n // e.groups):
+        raise InputError(
+            f"{fields.where}: a token chooses {e.top} of {e.n} experts, more than it may"
+        )
+    return e

@@ -33,7 +33,8 @@ def inverse_frequencies(rope: Rope, size: int, length: int) -> np.ndarray:
         return _yarn(rope, frequencies, size)
     if rope.kind == "longrope":
         factors = rope.long_factor if length > rope.original_length else rope.short_factor
-        return (frequencies / np.asarray(factors, np.float32)).astype(np.float32)
+        # One rounding less or more is 0.01 rad at position 131,072: as transformers rounds.
+        return 1.0 / (np.asarray(factors, np.float32) * np.float32(theta) ** exponents)
     return frequencies
 
 
