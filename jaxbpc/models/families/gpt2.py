@@ -40,6 +40,13 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     """The Arch of a config.json's fields. `where` names the file in errors (InputError)."""
     fields = Fields(config, where)
     fields.refuse_unless(reorder_and_upcast_attn=(False, True))  # of the order of rounding alone
+    arch = gpt2_like(fields, "gpt2")
+    fields.finish()
+    return arch
+
+
+def gpt2_like(fields: Fields, family: str) -> Arch:
+    """The Arch of a family that differs from GPT-2 in few things; it goes on reading `fields`."""
     embed = fields.get("n_embd", int)
     n_heads = fields.get("n_head", int)
     n_layers = fields.get("n_layer", int)
@@ -48,8 +55,8 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     fields.ignore("n_ctx", "summary_type", "summary_use_proj", "summary_activation")
     fields.ignore("summary_proj_to_labels", "summary_first_dropout")
     by_layer = fields.get("scale_attn_by_inverse_layer_idx", bool, False)
-    arch = Arch(
-        family="gpt2",
+    return Arch(
+        family=family,
         embed=embed,
         vocab_size=fields.get("vocab_size", int),
         max_length=length,
@@ -73,5 +80,3 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
         positions=length,
         position_limit=True,
     )
-    fields.finish()
-    return arch
