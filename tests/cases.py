@@ -7,6 +7,8 @@ oracle) and without it (from the shapes in `golden/`).
 import json
 import zlib
 
+import cases_falcon
+import cases_gpt
 import cases_llama
 import numpy as np
 import safetensors.numpy
@@ -16,7 +18,7 @@ GOLDEN_ROWS, GOLDEN_STEP = 2, 4
 
 # Case → (model_type, fields of its config). One or more of each family is also run on a mesh of all
 # three axes.
-_TABLES = (cases_llama,)
+_TABLES = (cases_falcon, cases_gpt, cases_llama)
 CASES = {name: case for table in _TABLES for name, case in table.CASES.items()}
 ON_A_MESH = [name for table in _TABLES for name in table.ON_A_MESH]
 

@@ -33,8 +33,12 @@ def nll(folder: pathlib.Path, ids: np.ndarray) -> np.ndarray:
     import torch
     import transformers
 
+    # Falcon's eager attention adds ALiBi twice; its default one once, as the code that is published
+    # beside the weights.
+    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    attention = "sdpa" if kind == "falcon" else "eager"
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
+        folder, dtype=torch.float32, attn_implementation=attention
     ).eval()
     with torch.no_grad():
         logits = model(torch.tensor(ids[:, :-1]).long()).logits.double()
