@@ -130,7 +130,8 @@ def open_job(settings: config_lib.Settings) -> Job:
 def load_job(job: Job) -> Loaded:
     """Loads the weights while the steps are compiled. Raises InputError."""
     layout, plans = job.layout, job.plans.values()
-    model = load.abstract(job.checkpoint, layout.dtype, layout.mesh, layout.attention)
+    how = (layout.dtype, layout.mesh, layout.attention)
+    model = load.abstract(job.checkpoint, *how, layout.stacked)
     log.info(
         "%s: %s, %.4g M parameters in %s, mesh %s, %d window(s) a step",
         job.settings.model_path,
@@ -152,9 +153,7 @@ def load_job(job: Job) -> Loaded:
     with concurrent.futures.ThreadPoolExecutor(2) as pool, _out_of_memory(layout):
         compiling = {n: pool.submit(compile_step, n) for n in rows}
         with _bar("loading", "B", load.n_bytes(job.checkpoint)) as bar:
-            loaded, weights = load.load(
-                job.checkpoint, layout.dtype, layout.mesh, layout.attention, bar.update
-            )
+            loaded, weights = load.load(job.checkpoint, *how, bar.update, layout.stacked)
         load_s = time.monotonic() - began
         compiled = {n: future.result() for n, future in compiling.items()}
     compile_s = max((seconds for _, seconds in compiled.values()), default=0.0)

@@ -33,6 +33,7 @@ class Layout:
     attention: str
     mesh: jax.sharding.Mesh
     batch_per_device: int
+    stacked: bool  # see `Decoder`
 
     @property
     def batch_size(self) -> int:
@@ -63,7 +64,7 @@ def choose(
         room = _USABLE * memory - n_bytes / split if memory else 0
         batch = 1 if devices[0].platform == "cpu" else max(1, min(_BATCH, int(room // window)))
     kind = _attention(settings.model_attention, arch, dtype, devices[0].platform)
-    return Layout(dtype, kind, mesh, batch)
+    return Layout(dtype, kind, mesh, batch, stacked=devices[0].platform != "cpu")
 
 
 def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:

@@ -17,6 +17,11 @@ from jaxbpc import sharding
 from jaxbpc.models.head import Head
 
 _CHUNK_ROWS = 128
+# By default the TPU compiler splits large products over an fsdp axis into rings of small ones; with
+# parameters that are gathered layer by layer that costs half of the speed (70B over 16 chips).
+_OPTIONS: dict[str, dict[str, str | bool]] = {
+    "tpu": {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"}
+}
 
 
 def nll(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> jax.Array:
@@ -86,4 +91,5 @@ class Step:
         layout = sharding.named(("batch", None), shape, self.mesh)
         tokens_BT = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=layout)
         with jax.set_mesh(self.mesh):
-            return self._step.lower(params, tokens_BT, tokens_BT, rows).compile()
+            lowered = self._step.lower(params, tokens_BT, tokens_BT, rows)
+            return lowered.compile(_OPTIONS.get(self.mesh.devices.flat[0].platform))

@@ -20,11 +20,12 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 ONE, MESH = (1, 1, 1), (2, 2, 2)
 
 
-def scored(folder, mesh_shape, attention="blocked", rows=cases.N_TOKENS - 1):
+def scored(folder, mesh_shape, attention="blocked", rows=cases.N_TOKENS - 1, stacked=False):
     """Nats of the last `rows` targets of each row, by the real step."""
     n_devices = int(np.prod(mesh_shape))
     mesh = sharding.make_mesh(mesh_shape, jax.devices()[:n_devices])
-    model, _ = load.load(load.open_checkpoint(folder), np.dtype("float32"), mesh, attention)
+    checkpoint = load.open_checkpoint(folder)
+    model, _ = load.load(checkpoint, np.dtype("float32"), mesh, attention, stacked=stacked)
     step = score.Step(Decoder.hidden, Decoder.output, mesh)
     ids = cases.ids()
     layout = sharding.named(("batch", None), (len(ids), ids.shape[1] - 1), mesh)
@@ -45,10 +46,10 @@ def test_parity(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", cases.ON_A_MESH)
-def test_parity_on_a_mesh(case, tmp_path):
+def test_parity_on_a_mesh_and_stacked(case, tmp_path):
     golden = json.loads((oracle.GOLDEN / f"{case}.json").read_text())
     cases.write_model(tmp_path, golden["config"], golden["shapes"])
-    got = scored(tmp_path, MESH, "xla")
+    got = scored(tmp_path, MESH, "xla", stacked=True)
     np.testing.assert_allclose(oracle.thin(got), golden["nll"], rtol=0, atol=2e-5)
 
 

@@ -8,6 +8,9 @@ Parameters are made abstract, with their logical axes: shapes and shardings come
 of matrix products are in the weights' dtype, with float32 accumulation.
 """
 
+import dataclasses
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,9 +86,19 @@ class Decoder(nnx.Module):
       dtype: of weights and matrix operands, bfloat16 or float32.
       attention: how attention is computed, see `attend.attend`.
       own_head: an output matrix of its own; else the embedding's (default: as `arch.tied` says).
+      stacked: layers that repeat are compiled once and scanned over, each of their parameters one
+        array with an axis for the repetitions. For accelerators: what is compiled does not grow
+        with depth. On a CPU the scan would hoist a float32 copy of the whole bfloat16 stack.
     """
 
-    def __init__(self, arch: Arch, dtype, attention: str, own_head: bool | None = None):
+    def __init__(
+        self,
+        arch: Arch,
+        dtype,
+        attention: str,
+        own_head: bool | None = None,
+        stacked: bool = False,
+    ):
         self.arch, self.kind = arch, attention
         size = arch.embed_size or arch.embed
         self.embed = Table("vocab", arch.vocab_size, size, dtype)
@@ -95,7 +108,17 @@ class Decoder(nnx.Module):
         d = arch.embed
         self.embed_in = Linear("embed", d, None, size, False, dtype) if narrow else None
         self.embed_out = Linear(None, size, "embed", d, False, dtype) if narrow else None
-        self.layers = nnx.List([Layer(arch, layer, dtype, attention) for layer in arch.layers])
+        self.runs = runs(arch.layers) if stacked else _each(len(arch.layers))
+        self.layers = nnx.Dict(
+            {
+                str(run.first + j): Layer(arch, arch.layers[run.first + j], dtype, attention)
+                for run in self.runs
+                for j in range(run.period)
+            }
+        )
+        for run in self.runs:
+            for j in range(run.period if run.repeats > 1 else 0):
+                _stack(self.layers[str(run.first + j)], run.repeats)
         self.norm = Norm((arch.embed,), arch.norm, dtype) if arch.final_norm else None
         has_head = own_head if own_head is not None else not arch.tied
         bias = arch.head_bias
@@ -117,11 +140,31 @@ class Decoder(nnx.Module):
             x_BTD = x_BTD + places.astype(jnp.float32)
         x_BTD = constrain(x_BTD, "batch", None, None)
         bias_NT = key_bias(arch, T)
-        for i, layer in enumerate(self.layers):
+        for run in self.runs:
+            layers = [self.layers[str(run.first + j)] for j in range(run.period)]
             # Nothing reads the other rows of the last layer.
-            x_BTD = layer(x_BTD, n_last if i == len(self.layers) - 1 else T, bias_NT)
+            n_rows = n_last if run.end == arch.n_layers else T
+            if run.repeats == 1:
+                x_BTD = layers[0](x_BTD, n_rows, bias_NT)
+                continue
+
+            def through(x_BTD, layers):
+                for layer in layers:
+                    x_BTD = layer(x_BTD, T, bias_NT)
+                return x_BTD, None
+
+            x_BTD, _ = jax.lax.scan(through, x_BTD, layers)
         x_BTD = _normed(self.norm, x_BTD[:, n_last - n_pad - rows : n_last - n_pad])
         return x_BTD if self.embed_out is None else self.embed_out(x_BTD)
+
+    def place(self, name: str) -> tuple[str, int]:
+        """(parameter, index along its stacked axis) of a layer's parameter 'layers.7.…'."""
+        if not name.startswith("layers."):
+            return name, 0
+        _, layer, rest = name.split(".", 2)
+        run = next(run for run in self.runs if int(layer) < run.end)
+        index, j = divmod(int(layer) - run.first, run.period)
+        return f"layers.{run.first + j}.{rest}", index
 
     def output(self) -> Head:
         """What turns hidden states into logits."""
@@ -131,6 +174,55 @@ class Decoder(nnx.Module):
         return Head(
             table.weight[...], bias, arch.logit_scale, arch.logit_softcap, arch.head_normalized
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Layers first, first + 1, …: a pattern of `period` layers, `repeats` times."""
+
+    first: int
+    period: int
+    repeats: int
+
+    @property
+    def end(self) -> int:
+        """One past the last layer."""
+        return self.first + self.period * self.repeats
+
+
+def runs(layers: Sequence[arch_lib.Layer], longest: int = 16) -> tuple[Run, ...]:
+    """Splits layers into repeated patterns, each as long as can be; the last layer stands alone.
+
+    The last one computes fewer rows than the others.
+    """
+    result = []
+    first, n = 0, len(layers) - 1
+    while first < n:
+        best = Run(first, 1, 1)
+        for period in range(1, min(longest, n - first) + 1):
+            repeats = 1
+            pattern = layers[first : first + period]
+            while layers[first + period * repeats :][:period] == pattern and (
+                first + period * (repeats + 1) <= n
+            ):
+                repeats += 1
+            if repeats > 1 and period * repeats > best.period * best.repeats:
+                best = Run(first, period, repeats)
+        result.append(best)
+        first = best.end
+    return (*result, Run(n, 1, 1))
+
+
+def _each(n_layers: int) -> tuple[Run, ...]:
+    return tuple(Run(i, 1, 1) for i in range(n_layers))
+
+
+def _stack(layer: Layer, repeats: int) -> None:
+    """Gives each parameter of an abstract layer a first axis for its repetitions."""
+    for variable in parameters(layer).values():
+        one = variable.get_value()
+        variable.set_value(jax.ShapeDtypeStruct((repeats, *one.shape), one.dtype))
+        variable.set_metadata("axes", (None, *variable.get_metadata("axes")))
 
 
 def key_bias(arch: Arch, length: int) -> np.ndarray | None:

@@ -106,7 +106,9 @@ def _routed(x_BTD, chosen, weights, parameters: list[nnx.Param], activation: str
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return _local(x_BTD, chosen, weights, values, 0, activation)
-    specs = [sharding.spec(p.get_metadata("axes"), p[...].shape, mesh) for p in parameters]
+    # Of stacked layers a scan gives one, whose metadata still name the stack's axis.
+    axes = [p.get_metadata("axes")[-v.ndim :] for p, v in zip(parameters, values, strict=True)]
+    specs = [sharding.spec(a, v.shape, mesh) for a, v in zip(axes, values, strict=True)]
     batch = sharding.spec(("batch", None, None), x_BTD.shape, mesh)
     body = functools.partial(_on_device, specs=specs, batch=batch, activation=activation)
     return jax.shard_map(

@@ -8,7 +8,6 @@ group.
 """
 
 import dataclasses
-import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
@@ -21,13 +20,14 @@ from flax import nnx
 from jaxbpc import sharding
 from jaxbpc.config import fingerprint
 from jaxbpc.errors import InputError
-from jaxbpc.models.arch import Arch, Parts
+from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.weights import names, source
+from jaxbpc.weights.assemble import assembler
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
-_FLOAT8_BLOCK = 128  # rows and columns with one scale, as DeepSeek-V3 has them
+_IN_FLIGHT = 16  # sums at a time: many more, and devices that share threads wait for each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,54 +77,71 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     return Checkpoint(folder, arch, named, tensors, stored, fills, own_head)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """Fills that are read and assembled together: one, or those of all layers of a stack."""
+
+    fills: tuple[names.Fill, ...]
+    targets: tuple[str, ...]
+
+    @property
+    def plain(self) -> bool:
+        return len(self.fills) == 1 and self.fills[0].plain
+
+
 def load(
     checkpoint: Checkpoint,
     dtype,
     mesh: jax.sharding.Mesh,
     attention: str,
     progress: Callable[[int], Any] | None = None,
+    stacked: bool = False,
 ) -> tuple[Decoder, str]:
     """The model with its weights on the mesh, and the fingerprint of its weights.
 
     Args:
       dtype: of the parameters; the file's values are cast.
       progress: called with the bytes of each group of tensors that was read.
+      stacked: layers that are alike share arrays, see `Decoder`.
 
     Raises:
       InputError: a file that cannot be read.
     """
-    model = abstract(checkpoint, dtype, mesh, attention)
-    targets = parameters(model)
+    model = abstract(checkpoint, dtype, mesh, attention, stacked)
+    variables = parameters(model)
     weighted_sum = _weighted_sum(mesh)
-    digests = {}
-    for group in _groups(checkpoint):
+    digests: dict[str, tuple] = {}
+    for group in _groups(checkpoint, _jobs(checkpoint, model)):
         wanted: dict[str, Any] = {}
-        for fill in group:
-            wanted |= _raw(checkpoint, fill, targets, mesh)
+        for job in group:
+            wanted |= _raw(checkpoint, job, variables, mesh)
         values = _read_files(checkpoint, wanted)
         for name, value in values.items():
             digests[name] = (list(value.shape), str(value.dtype), weighted_sum(value))
-        for fill in group:
-            pieces = tuple(values.pop(name) for name in fill.tensors)
-            scales = tuple(values.pop(name) for name in fill.scales)
-            variables = [targets[name] for name in fill.parts.parameters]
-            if fill.plain:
-                variables[0].set_value(pieces[0])
-                continue
-            made = _assemble(checkpoint.arch, fill, variables)(pieces, scales)
-            for variable, value in zip(variables, made, strict=True):
+            if len(digests) % _IN_FLIGHT == 0:
+                jax.block_until_ready(digests[name][2])
+        for job in group:
+            tensors = [tuple(values.pop(name) for name in fill.tensors) for fill in job.fills]
+            scales = [tuple(values.pop(name) for name in fill.scales) for fill in job.fills]
+            filled = [variables[name] for name in job.targets]
+            if job.plain:
+                made = tensors[0]
+            else:
+                targets = [variable.get_value() for variable in filled]
+                made = assembler(checkpoint.arch, job.fills, targets)(tensors, scales)
+            for variable, value in zip(filled, made, strict=True):
                 variable.set_value(value)
         if progress:
-            progress(sum(_n_bytes(checkpoint, fill) for fill in group))
+            progress(sum(_n_bytes(checkpoint, fill) for job in group for fill in job.fills))
     # One transfer for all sums: each fetched alone would wait for its own kernel.
     sums = jax.device_get({name: digest[2] for name, digest in digests.items()})
     fields = {name: [*digests[name][:2], int(sums[name])] for name in digests}
     return model, fingerprint(fields)
 
 
-def abstract(checkpoint: Checkpoint, dtype, mesh, attention: str) -> Decoder:
+def abstract(checkpoint: Checkpoint, dtype, mesh, attention: str, stacked: bool = False) -> Decoder:
     """The model as `load` returns it, with ShapeDtypeStructs (and their shardings) for arrays."""
-    model = Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head)
+    model = Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head, stacked)
     shardings = parameter_shardings(model, mesh)
     for name, variable in parameters(model).items():
         made = variable.get_value()
@@ -158,97 +175,50 @@ def _n_bytes(checkpoint: Checkpoint, fill: names.Fill) -> int:
     return sum(checkpoint.tensors[name].n_bytes for name in fill.tensors + fill.scales)
 
 
-def _groups(checkpoint: Checkpoint) -> Iterator[list[names.Fill]]:
-    """Fills in pieces that are read at once, file by file where they can be."""
-    group: list[names.Fill] = []
+def _jobs(checkpoint: Checkpoint, model: Decoder) -> list[_Job]:
+    """The fills, those of stacked layers together and in the layers' order."""
+    jobs: dict[tuple[str, ...], dict[int, names.Fill]] = {}
+    for fill in checkpoint.fills:
+        places = [model.place(name) for name in fill.parts.parameters]
+        jobs.setdefault(tuple(p[0] for p in places), {})[places[0][1]] = fill
+    return [_Job(tuple(fills[i] for i in sorted(fills)), to) for to, fills in jobs.items()]
+
+
+def _groups(checkpoint: Checkpoint, jobs: list[_Job]) -> Iterator[list[_Job]]:
+    """Jobs in pieces that are read at once, file by file where they can be."""
+    group: list[_Job] = []
     size = 0
-    for fill in sorted(checkpoint.fills, key=lambda f: str(checkpoint.tensors[f.tensors[0]].file)):
-        n = _n_bytes(checkpoint, fill)
+    for job in sorted(jobs, key=lambda j: str(checkpoint.tensors[j.fills[0].tensors[0]].file)):
+        n = sum(_n_bytes(checkpoint, fill) for fill in job.fills)
         if group and size + n > _GROUP_BYTES:
             yield group
             group, size = [], 0
-        group.append(fill)
+        group.append(job)
         size += n
     if group:
         yield group
 
 
-def _raw(checkpoint: Checkpoint, fill: names.Fill, targets, mesh) -> dict[str, Any]:
-    """The arrays to read for a fill: name in the table → shape, dtype and sharding."""
-    target = targets[fill.parts.parameters[0]].get_value()
-    if fill.plain:
-        return {fill.tensors[0]: target}
-    result = {}
-    for name in fill.tensors + fill.scales:
-        shape = checkpoint.tensors[name].shape
-        # float8 stays as it is until its scales are there.
-        dtype = target.dtype
-        if fill.scales:
-            dtype = jnp.float32 if name in fill.scales else jnp.float8_e4m3fn
-        result[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding.spread(shape, mesh))
+def _raw(checkpoint: Checkpoint, job: _Job, variables, mesh) -> dict[str, Any]:
+    """The arrays to read for a job: name in the table → shape, dtype and sharding."""
+    target = variables[job.targets[0]].get_value()
+    result: dict[str, Any] = {}
+    for fill in job.fills:
+        if job.plain:
+            result[fill.tensors[0]] = target
+            continue
+        for name in fill.tensors + fill.scales:
+            shape = checkpoint.tensors[name].shape
+            layout = sharding.spread(shape, mesh)
+            if fill.plain:  # one layer of a stack: its shards are those of the stack
+                spec = jax.sharding.PartitionSpec(*target.sharding.spec[1:])
+                layout = jax.sharding.NamedSharding(mesh, spec)
+            # float8 stays as it is until its scales are there.
+            dtype = target.dtype
+            if fill.scales:
+                dtype = jnp.float32 if name in fill.scales else jnp.float8_e4m3fn
+            result[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
     return result
-
-
-def _assemble(arch: Arch, fill: names.Fill, variables: list[nnx.Param]) -> Callable:
-    """(tensors, scales) → the parameters of a fill, in their shards."""
-    made = [variable.get_value() for variable in variables]
-    return _assembler(
-        dataclasses.replace(fill.parts, parameters=()),
-        fill.stacked,
-        tuple(value.shape for value in made),
-        made[0].dtype,
-        tuple(value.sharding for value in made),
-        (arch.attention.n_heads, arch.attention.n_kv_heads),
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _assembler(parts: Parts, stacked: bool, shapes, dtype, shardings, heads) -> Callable:
-    """Compiled once for all layers that are alike."""
-
-    def assemble(tensors, scales):
-        values = (
-            [_scaled(t, s) for t, s in zip(tensors, scales, strict=True)]
-            if scales
-            else (list(tensors))
-        )
-        value = jnp.stack(values) if stacked else values[0]
-        value = jnp.swapaxes(value, -1, -2) if parts.transposed else value
-        pieces = split(value.astype(dtype), parts, [shape[parts.axis] for shape in shapes], heads)
-        return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
-
-    return jax.jit(assemble, out_shardings=list(shardings))
-
-
-def split(
-    value: jax.Array, parts: Parts, sizes: list[int], heads: tuple[int, int]
-) -> list[jax.Array]:
-    """The rows of a fused tensor by `parts.order`: arrays with `sizes` rows along `parts.axis`.
-
-    Args:
-      heads: (query heads, key heads), for the order 'groups'.
-    """
-    if parts.order == "pairs":
-        index = [slice(None)] * value.ndim
-        pieces = []
-        for i in range(len(sizes)):
-            index[parts.axis] = slice(i, None, len(sizes))
-            pieces.append(value[tuple(index)])
-        return pieces
-    if parts.order == "groups":  # rows are [K, G + 2, H]
-        n_heads, n_kv_heads = heads
-        group = n_heads // n_kv_heads
-        rows = value.reshape(n_kv_heads, group + 2, -1, *value.shape[1:])
-        return [rows[:, :group], rows[:, group], rows[:, group + 1]]
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-    return jnp.split(value, ends, axis=parts.axis)
-
-
-def _scaled(value: jax.Array, scale: jax.Array) -> jax.Array:
-    """A float8 matrix times the scales of its blocks, in float32."""
-    rows, columns = value.shape
-    scale = jnp.repeat(scale, _FLOAT8_BLOCK, axis=0)[:rows]
-    return value.astype(jnp.float32) * jnp.repeat(scale, _FLOAT8_BLOCK, axis=1)[:, :columns]
 
 
 def _read_files(checkpoint: Checkpoint, wanted: dict[str, Any]) -> dict[str, jax.Array]:
