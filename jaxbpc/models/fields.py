@@ -340,7 +340,7 @@ _ROPE: dict[str, Callable[[Rope, Fields, int, int], Rope]] = {
 
 def layer_kinds(fields: Fields, n_layers: int, default: Sequence[str]) -> tuple[str, ...]:
     """`layer_types`, or `default`: 'full_attention' or 'sliding_attention' for each layer."""
-    kinds = tuple(fields.get("layer_types", list, list(default)))
+    kinds = tuple(map(str, fields.get("layer_types", list, list(default))))
     unknown = set(kinds) - {"full_attention", "sliding_attention"}
     if unknown or len(kinds) != n_layers:
         raise InputError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm
-from jaxbpc.models.fields import Fields, read_heads, read_rope
+from jaxbpc.models.fields import Fields, fit_rope, read_heads, read_rope
 
 NAMES = {
     "model.embed_tokens.weight": "embed.weight",
@@ -43,16 +43,20 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     return arch
 
 
-def llama_like(fields: Fields, family: str) -> Arch:
-    """The Arch of a family that differs from Llama in few things; it goes on reading `fields`."""
+def llama_like(fields: Fields, family: str, whole: bool = False) -> Arch:
+    """The Arch of a family that differs from Llama in few things; it goes on reading `fields`.
+
+    whole: RoPE turns whole heads, nothing else is handled.
+    """
     n_heads, n_kv_heads, head_size = read_heads(fields)
+    rope = fit_rope(fields, read_rope(fields, whole=whole), head_size)
     bias = fields.get("attention_bias", bool, False)
     return Arch(
         family=family,
         embed=fields.get("hidden_size", int),
         vocab_size=fields.get("vocab_size", int),
         max_length=fields.get("max_position_embeddings", int, 2048),
-        layers=(Layer(rope=read_rope(fields)),) * fields.get("num_hidden_layers", int),
+        layers=(Layer(rope=rope),) * fields.get("num_hidden_layers", int),
         attention=Attention(
             n_heads, n_kv_heads, head_size, scale=head_size**-0.5, bias=bias, out_bias=bias
         ),
