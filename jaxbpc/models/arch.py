@@ -84,6 +84,14 @@ class MLP:
 
 
 @dataclasses.dataclass(frozen=True)
+class Clamped:
+    """gate · sigmoid(slope · gate) · (up + 1), gate at most `limit`, up within ±limit (gpt-oss)."""
+
+    slope: float
+    limit: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Experts:
     """A mixture of experts: `top` of `n` gated MLPs a token, none ever dropped."""
 
@@ -91,6 +99,7 @@ class Experts:
     top: int
     size: int
     activation: str
+    clamped: Clamped | None = None  # in place of act(gate) · up
     # Scores: 'softmax' or 'sigmoid' over all experts, or 'softmax_top' over the chosen ones.
     score: str = "softmax"
     normalize: bool = False  # the chosen ones' weights are divided by their sum

@@ -71,12 +71,6 @@ def _over_positions(weight: jax.Array) -> jax.Array:
     return weight[:, None] if weight.ndim == 2 else weight
 
 
-def _gpt_oss(gate: jax.Array, up: jax.Array) -> jax.Array:
-    """gpt-oss's clamped gate; limit and slope as published (`modeling_gpt_oss.py`)."""
-    gate, up = jnp.minimum(gate, 7.0), jnp.clip(up, -7.0, 7.0)
-    return gate * jax.nn.sigmoid(1.702 * gate) * (up + 1.0)
-
-
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": jax.nn.silu,
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -86,10 +80,12 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-def gated(activation: str, gate: jax.Array, up: jax.Array) -> jax.Array:
-    """act(gate) · up, or what a name of its own stands for."""
-    if activation == "gpt_oss":
-        return _gpt_oss(gate, up)
+def gated(activation: str | arch_lib.Clamped, gate: jax.Array, up: jax.Array) -> jax.Array:
+    """act(gate) · up, or what `arch.Clamped` says."""
+    if isinstance(activation, arch_lib.Clamped):
+        limit = activation.limit
+        gate, up = jnp.minimum(gate, limit), jnp.clip(up, -limit, limit)
+        return gate * jax.nn.sigmoid(activation.slope * gate) * (up + 1.0)
     return ACTIVATIONS[activation](gate) * up
 
 

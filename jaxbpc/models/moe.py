@@ -91,7 +91,8 @@ class MoE(nnx.Module):
         biases = (self.gate_bias, self.up_bias, self.down_bias)
         parameters = [self.gate, self.up, self.down, *(b for b in biases if b is not None)]
         operands = x_BTD.astype(self.gate.dtype)
-        y_BTD = _routed(operands, chosen_BTX, weights_BTX, parameters, self.experts.activation)
+        activation = self.experts.clamped or self.experts.activation
+        y_BTD = _routed(operands, chosen_BTX, weights_BTX, parameters, activation)
         if self.shared is not None:
             shared = self.shared(x_BTD)
             if self.shared_gate is not None:
@@ -100,7 +101,7 @@ class MoE(nnx.Module):
         return y_BTD
 
 
-def _routed(x_BTD, chosen, weights, parameters: list[nnx.Param], activation: str) -> jax.Array:
+def _routed(x_BTD, chosen, weights, parameters: list[nnx.Param], activation) -> jax.Array:
     """The experts' weighted sum, over the mesh that is set, if any."""
     values = [p[...] for p in parameters]
     mesh = jax.sharding.get_abstract_mesh()
@@ -120,7 +121,7 @@ def _routed(x_BTD, chosen, weights, parameters: list[nnx.Param], activation: str
     )(x_BTD, chosen, weights, values)
 
 
-def _on_device(x, chosen, weights, values, specs, batch, activation: str) -> jax.Array:
+def _on_device(x, chosen, weights, values, specs, batch, activation) -> jax.Array:
     """What one device does; see the top of the file."""
     over = _axes(specs[0][0])  # of the mesh, for experts
     spread = "fsdp" in over and "fsdp" in _axes(batch[0])
@@ -129,7 +130,7 @@ def _on_device(x, chosen, weights, values, specs, batch, activation: str) -> jax
             jax.lax.all_gather(a, "fsdp", axis=0, tiled=True) for a in (x, chosen, weights)
         )
     elif "fsdp" in _axes(specs[0][1]):  # the matrices come to the tokens
-        axes = [list(spec).index(("fsdp",)) for spec in specs[:3]]
+        axes = [["fsdp" in _axes(entry) for entry in spec].index(True) for spec in specs[:3]]
         values[:3] = [
             jax.lax.all_gather(v, "fsdp", axis=axis, tiled=True)
             for v, axis in zip(values[:3], axes, strict=True)
@@ -139,7 +140,7 @@ def _on_device(x, chosen, weights, values, specs, batch, activation: str) -> jax
         first = first * jax.lax.axis_size(name) + jax.lax.axis_index(name)
     split = "tensor" not in over and "tensor" in _axes(specs[0][2])
     if split and len(values) == 6:  # each device adds its part of a sum: the bias once
-        values[5] = values[5] * (jax.lax.axis_index("tensor") == 0)
+        values[5] = jnp.where(jax.lax.axis_index("tensor") == 0, values[5], 0)
     y = _local(x, chosen, weights, values, first * values[0].shape[0], activation)
     if split or "tensor" in over:
         y = jax.lax.psum(y, "tensor")
@@ -153,7 +154,7 @@ def _axes(entry) -> tuple[str, ...]:
     return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
 
 
-def _local(x_BTD, chosen_BTX, weights_BTX, values, first, activation: str) -> jax.Array:
+def _local(x_BTD, chosen_BTX, weights_BTX, values, first, activation) -> jax.Array:
     """What experts `first` … (those of `values`) give to the tokens: [B, T, D] float32."""
     gate, up, down = values[:3]
     B, T, D = x_BTD.shape
