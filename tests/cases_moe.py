@@ -14,6 +14,7 @@ QWEN = {
     "num_experts_per_tok": 3,
 }
 SLIDING = {"use_sliding_window": True, "sliding_window": 40}
+KINDS = ["full_attention", "sliding_attention", "full_attention"]
 YARN = {
     "rope_type": "yarn",
     "rope_theta": 1e4,
@@ -38,6 +39,18 @@ DEEPSEEK = {
     "v_head_dim": 6,
     "rms_norm_eps": 1e-3,  # the compressed states' norms have one of their own
     "routed_scaling_factor": 1.7,
+}
+GPT_OSS = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 3,
+    "sliding_window": 40,
 }
 
 # Case → (model_type, fields of its config).
@@ -84,6 +97,20 @@ CASES = {
         | {"n_group": 1, "topk_group": 1, "rope_interleave": False, "norm_topk_prob": False}
         | {"q_lora_rank": None, "n_shared_experts": 2, "attention_bias": True},
     ),
+    "gpt_oss": ("gpt_oss", GPT_OSS | {"rope_parameters": YARN | {"truncate": False}}),
+    "gpt_oss-clamped": (
+        "gpt_oss",
+        GPT_OSS
+        | {"swiglu_limit": 0.4, "swiglu_alpha": 0.9, "layer_types": KINDS, "head_dim": 8}
+        | {"attention_bias": False, "tie_word_embeddings": True, "num_local_experts": 6},
+    ),
 }
 # At least one of each family is also run on a mesh of all three axes.
-ON_A_MESH = ("qwen2_moe-sparse", "qwen3_moe", "deepseek_v2", "deepseek_v3")
+ON_A_MESH = (
+    "qwen2_moe-sparse",
+    "qwen3_moe",
+    "deepseek_v2",
+    "deepseek_v3",
+    "gpt_oss",
+    "gpt_oss-clamped",
+)
