@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxbpc import record
 from jaxbpc.config import fingerprint
-from jaxbpc.data import corpora
+from jaxbpc.data import corpora, tiktoken
 from jaxbpc.errors import InputError
 
 _VERSION = 2  # of the cache's layout and of the rules above
@@ -32,6 +32,7 @@ _FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "tokenizer.model",
+    tiktoken.FILE,
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -91,6 +92,8 @@ def load_tokenizer(folder: pathlib.Path):
     transformers.logging.set_verbosity_error()
     has_json = (folder / "tokenizer.json").is_file()
     cls = transformers.PreTrainedTokenizerFast if has_json else transformers.AutoTokenizer
+    if not has_json and (folder / tiktoken.FILE).is_file():
+        return transformers.PreTrainedTokenizerFast(tokenizer_object=tiktoken.convert(folder))
     try:
         return cls.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as e:  # the library raises what it likes on files that it cannot read

@@ -15,8 +15,8 @@ from jaxbpc.errors import InputError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-_PATTERNS = ["*.json", "*.safetensors", "tokenizer.model", "*.txt"]
-_TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.txt"]
+_TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
+_PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
 
 @dataclasses.dataclass(frozen=True)
