@@ -8,8 +8,12 @@ import json
 import zlib
 
 import cases_falcon
+import cases_gemma
 import cases_gpt
 import cases_llama
+import cases_moe
+import cases_olmo
+import cases_qwen
 import numpy as np
 import safetensors.numpy
 
@@ -18,7 +22,7 @@ GOLDEN_ROWS, GOLDEN_STEP = 2, 4
 
 # Case → (model_type, fields of its config). One or more of each family is also run on a mesh of all
 # three axes.
-_TABLES = (cases_falcon, cases_gpt, cases_llama)
+_TABLES = (cases_falcon, cases_gemma, cases_gpt, cases_llama, cases_moe, cases_olmo, cases_qwen)
 CASES = {name: case for table in _TABLES for name, case in table.CASES.items()}
 ON_A_MESH = [name for table in _TABLES for name in table.ON_A_MESH]
 
@@ -33,7 +37,7 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     random = np.random.RandomState(zlib.crc32(name.encode()))
     # At 0.3 torch itself is off its own float64 by 1.7e-5: rounding, blown up by the model.
     values = 0.1 * random.standard_normal(shape)
-    is_norm = len(shape) == 1 and name.endswith("weight")
+    is_norm = (len(shape) == 1 or "_norm." in name) and name.endswith("weight")
     return (values + is_norm).astype(np.float32)
 
 
