@@ -43,6 +43,7 @@ IGNORED = frozenset(
         "return_dict",
         "return_dict_in_generate",
         "use_return_dict",
+        "quantization_config",  # of the weights alone: `weights/quantized.py` reads it
         "torchscript",
         "gradient_checkpointing",
         "tokenizer_class",

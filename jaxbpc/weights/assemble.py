@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxbpc.models.arch import Arch, Parts
+from jaxbpc.weights import quantized
 from jaxbpc.weights.names import Fill
-
-_FLOAT8_BLOCK = 128  # rows and columns with one scale, as DeepSeek-V3 has them
 
 
 def assembler(arch: Arch, fills: Sequence[Fill], targets: Sequence[jax.ShapeDtypeStruct]):
@@ -27,6 +26,7 @@ def assembler(arch: Arch, fills: Sequence[Fill], targets: Sequence[jax.ShapeDtyp
     return _assembler(
         dataclasses.replace(fills[0].parts, parameters=()),
         fills[0].stacked,
+        fills[0].packed,
         len(fills) if len(fills) > 1 else None,
         tuple(target.shape for target in targets),
         targets[0].dtype,
@@ -37,14 +37,18 @@ def assembler(arch: Arch, fills: Sequence[Fill], targets: Sequence[jax.ShapeDtyp
 
 @functools.lru_cache(maxsize=256)
 def _assembler(
-    parts: Parts, of_experts: bool, n_layers, shapes, dtype, shardings, heads
+    parts: Parts, of_experts: bool, packed: bool, n_layers, shapes, dtype, shardings, heads
 ) -> Callable:
     own = shapes if n_layers is None else [shape[1:] for shape in shapes]
 
     def one(tensors, scales):
         values = list(tensors)
-        if scales:
-            values = [_scaled(t, s) for t, s in zip(tensors, scales, strict=True)]
+        if packed:
+            columns = own[0][-2 if parts.transposed else -1]
+            unpack = functools.partial(quantized.from_mxfp4, columns=columns)
+            values = [unpack(t, s) for t, s in zip(tensors, scales, strict=True)]
+        elif scales:
+            values = [quantized.from_float8(t, s) for t, s in zip(tensors, scales, strict=True)]
         value = jnp.stack(values) if of_experts else values[0]
         value = jnp.swapaxes(value, -1, -2) if parts.transposed else value
         pieces = split(value.astype(dtype), parts, [shape[parts.axis] for shape in own], heads)
@@ -81,10 +85,3 @@ def split(
         return [rows[:, :group], rows[:, group], rows[:, group + 1]]
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return jnp.split(value, ends, axis=parts.axis)
-
-
-def _scaled(value: jax.Array, scale: jax.Array) -> jax.Array:
-    """A float8 matrix times the scales of its blocks, in float32."""
-    rows, columns = value.shape
-    scale = jnp.repeat(scale, _FLOAT8_BLOCK, axis=0)[:rows]
-    return value.astype(jnp.float32) * jnp.repeat(scale, _FLOAT8_BLOCK, axis=1)[:, :columns]

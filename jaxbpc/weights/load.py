@@ -23,7 +23,7 @@ from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import names, source
+from jaxbpc.weights import names, quantized, source
 from jaxbpc.weights.assemble import assembler
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
@@ -60,7 +60,9 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
             f"knows; it knows {', '.join(sorted(FAMILIES))}"
         )
     family = FAMILIES[kind]
-    arch = family.to_arch(config, str(folder / "config.json"))
+    where = str(folder / "config.json")
+    arch = family.to_arch(config, where)
+    quantized.check(config, where, any(name.endswith(quantized.BLOCKS) for name in family.NAMES))
     in_file = source.tensors(folder)
     spelt = names.canonical(list(in_file), getattr(family, "PREFIXES", {}))
     tensors = {spelt[name]: tensor for name, tensor in in_file.items()}
@@ -213,9 +215,11 @@ def _raw(checkpoint: Checkpoint, job: _Job, variables, mesh) -> dict[str, Any]:
             if fill.plain:  # one layer of a stack: its shards are those of the stack
                 spec = jax.sharding.PartitionSpec(*target.sharding.spec[1:])
                 layout = jax.sharding.NamedSharding(mesh, spec)
-            # float8 stays as it is until its scales are there.
+            # What is quantised stays as it is until its scales are there.
             dtype = target.dtype
-            if fill.scales:
+            if fill.packed:
+                dtype = jnp.uint8
+            elif fill.scales:
                 dtype = jnp.float32 if name in fill.scales else jnp.float8_e4m3fn
             result[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
     return result

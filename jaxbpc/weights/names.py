@@ -7,24 +7,22 @@ a byte of weights is read.
 
 import dataclasses
 import fnmatch
-import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Parts
+from jaxbpc.weights import quantized
+from jaxbpc.weights.quantized import Shape
 from jaxbpc.weights.source import Tensor
-
-Shape = tuple[int, ...]
-_SCALE = "_scale_inv"  # of a block-scaled float8 weight, behind its name
 
 
 @dataclasses.dataclass(frozen=True)
 class Fill:
     """Tensors that together fill parameters: one, or one an expert, and how.
 
-    scales: the block scales of each tensor, where they are float8.
+    scales: those of each tensor, where it is quantised.
     """
 
     tensors: tuple[str, ...]
@@ -39,8 +37,13 @@ class Fill:
             len(self.parts.parameters) == 1
         )
 
+    @property
+    def packed(self) -> bool:
+        """Whether the tensors are MXFP4."""
+        return self.tensors[0].endswith(quantized.BLOCKS)
+
     def shape(self, wanted: Mapping[str, Shape]) -> Shape:
-        """The shape that each tensor must have for parameters of shapes `wanted`."""
+        """The shape that each tensor must stand for, for parameters of shapes `wanted`."""
         shapes = [wanted[name] for name in self.parts.parameters]
         shape, axis = list(shapes[0]), self.parts.axis
         shape[axis] = sum(s[axis] for s in shapes)
@@ -81,16 +84,12 @@ def fills(
             missing += [(name, parameters) for name in absent]
             continue
         filled |= set(parameters)
-        scales = tuple(name + _SCALE for name in fill.tensors if name + _SCALE in tensors)
-        if len(scales) == len(fill.tensors):
+        scales = tuple(map(quantized.scales_of, fill.tensors))
+        if fill.packed or all(name in tensors for name in scales):
             fill = dataclasses.replace(fill, scales=scales)
+        missing += [(name, (name,)) for name in fill.scales if name not in tensors]
         used |= {*fill.tensors, *fill.scales}
-        shape = fill.shape(wanted)
-        misshapen += [
-            f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
-            for name in fill.tensors
-            if tensors[name].shape != shape
-        ]
+        misshapen += _misshapen(fill, fill.shape(wanted), tensors)
         result.append(fill)
     # What another spelling has filled is not missing.
     lost = [name for name, parameters in missing if not set(parameters) <= filled]
@@ -98,6 +97,25 @@ def fills(
     extra = [n for n in tensors if n not in used and not _is_unused(n, family.UNUSED, arch)]
     _refuse(folder, lost + nowhere, extra, misshapen)
     return result
+
+
+def _misshapen(fill: Fill, shape: Shape, tensors: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with the shapes and dtypes of the tensors of a fill that stand for `shape`."""
+    floats = ("F32", "BF16", "F16", "F64")
+    of_scales = ("U8",) if fill.packed else floats
+    of_tensors = ("U8",) if fill.packed else ("F8_E4M3",) if fill.scales else floats
+    wanted = [
+        (fill.tensors, quantized.stored_shape(shape, fill.packed), of_tensors),
+        (fill.scales, quantized.scales_shape(shape, fill.packed), of_scales),
+    ]
+    return [
+        f"{name} {tensors[name].dtype} {list(tensors[name].shape)} instead of "
+        f"{dtypes[0]} {list(stored)}"
+        for group, stored, dtypes in wanted
+        for name in group
+        if name in tensors
+        if tensors[name].shape != stored or tensors[name].dtype not in dtypes
+    ]
 
 
 def _spelt_out(names: Mapping[str, str | Parts], arch: Arch) -> Iterator[Fill]:
@@ -138,7 +156,11 @@ def _is_unused(name: str, patterns: tuple[str, ...], arch: Arch) -> bool:
 
 def _refuse(folder: pathlib.Path, missing, extra, misshapen) -> None:
     faults = []
-    for what, names in (("missing", missing), ("extra", extra), ("wrong shape", misshapen)):
+    for what, names in (
+        ("missing", missing),
+        ("extra", extra),
+        ("wrong shape or dtype", misshapen),
+    ):
         if names:
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
             faults.append(f"{what}: {', '.join(names[:20])}{more}")
@@ -147,8 +169,3 @@ def _refuse(folder: pathlib.Path, missing, extra, misshapen) -> None:
             f"{folder}: its tensors are not those of config.json ({'; '.join(faults)}): mend "
             "config.json or download the weights again"
         )
-
-
-def scale_shape(shape: Shape, block: int) -> Shape:
-    """The shape of the scales of a float8 tensor, one for each block × block."""
-    return tuple(math.ceil(size / block) for size in shape)
