@@ -83,6 +83,65 @@ def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:
     return length * (stream + wide + scores) + logits
 
 
+@dataclasses.dataclass(frozen=True)
+class Flops:
+    """Useful floating-point operations of one window: matrix products, attention, head."""
+
+    matmul: float
+    attention: float
+    head: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.matmul + self.attention + self.head
+
+
+def flops(arch: Arch, length: int, rows: int) -> Flops:
+    """What a window of `length` tokens needs whose last `rows` are scored.
+
+    Of the last layer, queries, output and MLP are needed at the scored rows alone; attention
+    counts the keys that a query may see. Padding is no use and is not counted.
+    """
+    matmul = attention = 0.0
+    for i, layer in enumerate(arch.layers):
+        n = rows if i == arch.n_layers - 1 else length
+        at_all, at_rows, per_pair = _attention_parameters(arch)
+        matmul += 2 * (length * at_all + n * (at_rows + _mlp_parameters(arch, layer.experts)))
+        attention += 2 * per_pair * _n_pairs(length, n, layer.window)
+    head = 2.0 * rows * (arch.embed_size or arch.embed) * arch.vocab_size
+    return Flops(matmul, attention, head)
+
+
+def _attention_parameters(arch: Arch) -> tuple[int, int, int]:
+    """(numbers that keys and values go through, queries and output, a query-key pair)."""
+    a, d = arch.attention, arch.embed
+    if a.latent is None:
+        n = a.n_heads * a.head_size
+        return 2 * d * a.n_kv_heads * a.head_size, 2 * d * n, 2 * n
+    c = a.latent
+    key = c.plain_size + c.rope_size
+    values = d * (c.kv_rank + c.rope_size) + c.kv_rank * a.n_heads * (c.plain_size + c.value_size)
+    query = d * a.n_heads * key
+    if c.query_rank:
+        query = c.query_rank * (d + a.n_heads * key)
+    return values, query + a.n_heads * c.value_size * d, a.n_heads * (key + c.value_size)
+
+
+def _mlp_parameters(arch: Arch, experts: bool) -> int:
+    """Numbers that a token goes through in an MLP."""
+    e = arch.experts
+    if not experts or e is None:
+        return (3 if arch.mlp.gated else 2) * arch.embed * arch.mlp.size
+    return arch.embed * (e.n + 3 * e.top * e.size + 3 * e.shared + e.shared_gate)
+
+
+def _n_pairs(length: int, rows: int, window: int | None) -> float:
+    """Query-key pairs of the last `rows` queries."""
+    seen = np.arange(length - rows + 1, length + 1)
+    return float(np.sum(seen if window is None else np.minimum(seen, window)))
+
+
 def has_bfloat16(device: jax.Device) -> bool:
     """Whether a device multiplies bfloat16 in hardware; where it does not, it is emulated."""
     if device.platform == "tpu":

@@ -7,6 +7,7 @@ logits of a window never exist whole. The log-sum-exp is float32 over the full v
 Knows only a function `hidden(params, tokens_BT, rows) -> h_BCD` and a head: any model.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxbpc import sharding
 from jaxbpc.models.head import Head
+from jaxbpc.sharding import constrain
 
 _CHUNK_ROWS = 128
 # By default the TPU compiler splits large products over an fsdp axis into rings of small ones; with
@@ -33,6 +35,8 @@ def nll(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> jax.Array:
       targets_BC: int32 ids.
     """
     B, C, D = h_BCD.shape
+    # Gathered once, not for each chunk; a vocabulary that is split stays so.
+    head = dataclasses.replace(head, weight_VD=constrain(head.weight_VD, "vocab", None))
     n_chunks = -(-C // _CHUNK_ROWS)
     rows = -(-C // n_chunks)
     pad = n_chunks * rows - C

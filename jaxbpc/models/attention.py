@@ -4,6 +4,8 @@ Both compute queries for the last rows only where nobody reads the others. Axis 
 `decoder.py`; the softmax itself: `attend.py`.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,18 @@ from jaxbpc.models.arch import Arch, Layer
 from jaxbpc.models.attend import Scores, attend
 from jaxbpc.models.dense import Linear, Norm, param
 from jaxbpc.sharding import constrain
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What attention knows of the windows beside their hidden states.
+
+    length: of the real tokens; the arrays may have padding after them, which nothing sees.
+    bias_NT: float64, added to the scores of each key; None: nothing is.
+    """
+
+    length: int
+    bias_NT: np.ndarray | None = None
 
 
 class GroupedAttention(nnx.Module):
@@ -39,19 +53,19 @@ class GroupedAttention(nnx.Module):
         self.scale = a.scale * layer.scale
         self.scores = Scores(a.softcap, layer.window)
 
-    def __call__(self, x_BTD: jax.Array, n_rows: int, bias_NT: np.ndarray | None) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, n_rows: int, window: Window) -> jax.Array:
         """[B, n_rows, D] for the last `n_rows` positions."""
         first = x_BTD.shape[1] - n_rows
         q_BNCH = self._heads(self.query, self.query_norm, x_BTD[:, first:])
         k_BKTH = self._heads(self.key, self.key_norm, x_BTD)
         v_BKTH = self._heads(self.value, None, x_BTD)
-        q_BNCH = rope.rotate(q_BNCH, self.rope, x_BTD.shape[1], first)
-        k_BKTH = rope.rotate(k_BKTH, self.rope, x_BTD.shape[1])
+        q_BNCH = rope.rotate(q_BNCH, self.rope, window.length, first)
+        k_BKTH = rope.rotate(k_BKTH, self.rope, window.length)
         operands = (q_BNCH * self.scale, k_BKTH, v_BKTH)
         q_BNCH, k_BKTH, v_BKTH = (a.astype(self.dtype) for a in operands)
         q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
         sinks = None if self.sinks is None else self.sinks[...].astype(jnp.float32)
-        o_BNCH = attend(q_BNCH, k_BKTH, v_BKTH, self.scores, self.kind, bias_NT, sinks)
+        o_BNCH = attend(q_BNCH, k_BKTH, v_BKTH, self.scores, self.kind, window.bias_NT, sinks)
         return self.out(merge_heads(o_BNCH))
 
     def _heads(self, project: Linear, norm: Norm | None, x: jax.Array) -> jax.Array:
@@ -86,7 +100,7 @@ class LatentAttention(nnx.Module):
         self.scale = a.scale * layer.scale
         self.scores = Scores(a.softcap, layer.window)
 
-    def __call__(self, x_BTD: jax.Array, n_rows: int, bias_NT: np.ndarray | None) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, n_rows: int, window: Window) -> jax.Array:
         """[B, n_rows, D] for the last `n_rows` positions."""
         c, T = self.latent, x_BTD.shape[1]
         x_BCD = x_BTD[:, T - n_rows :]
@@ -94,10 +108,10 @@ class LatentAttention(nnx.Module):
             x_BCD = self.query_norm(self.query_down(x_BCD))
         q_BNCH = split_heads(self.query(x_BCD), c.plain_size + c.rope_size)
         down = self.kv_down(x_BTD)
-        k_rope_B1TH = rope.rotate(down[:, None, :, c.kv_rank :], self.rope, T)
+        k_rope_B1TH = rope.rotate(down[:, None, :, c.kv_rank :], self.rope, window.length)
         kv = split_heads(self.kv(self.kv_norm(down[..., : c.kv_rank])), c.plain_size + c.value_size)
         k_plain, v_BNTH = kv[..., : c.plain_size], kv[..., c.plain_size :]
-        q_rope = rope.rotate(q_BNCH[..., c.plain_size :], self.rope, T, T - n_rows)
+        q_rope = rope.rotate(q_BNCH[..., c.plain_size :], self.rope, window.length, T - n_rows)
         q_BNCH = jnp.concatenate([q_BNCH[..., : c.plain_size], q_rope], axis=-1)
         k_rope = jnp.broadcast_to(k_rope_B1TH, (*k_plain.shape[:-1], c.rope_size))
         k_BNTH = jnp.concatenate([k_plain, k_rope], axis=-1)
@@ -105,7 +119,7 @@ class LatentAttention(nnx.Module):
         q_BNCH, k_BNTH, v_BNTH = (a.astype(self.dtype) for a in operands)
         q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
         return self.out(
-            merge_heads(attend(q_BNCH, k_BNTH, v_BNTH, self.scores, self.kind, bias_NT))
+            merge_heads(attend(q_BNCH, k_BNTH, v_BNTH, self.scores, self.kind, window.bias_NT))
         )
 
 

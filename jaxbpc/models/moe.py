@@ -36,7 +36,9 @@ class Router(nnx.Module):
         """(ids int32, weights float32), [B, T, X] each."""
         e = self.experts
         # In float32 whatever the weights' dtype: a near tie decides where all of a token goes.
-        logits_BTE = dot("btd,ed->bte", x_BTD, self.weight[...].astype(jnp.float32))
+        logits_BTE = dot(
+            "btd,ed->bte", x_BTD.astype(jnp.float32), self.weight[...].astype(jnp.float32)
+        )
         if self.bias is not None:
             logits_BTE = logits_BTE + self.bias[...].astype(jnp.float32)
         if e.score == "softmax_top":

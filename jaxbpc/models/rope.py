@@ -69,13 +69,13 @@ def _yarn(rope: Rope, frequencies: np.ndarray, size: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def tables(rope: Rope, size: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """(cos, sin), [length, size / 2] float32 each, for positions 0 … length - 1.
+def tables(rope: Rope, size: int, length: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(cos, sin), [n, size / 2] float32 each, for positions 0 … n - 1 of a window of `length`.
 
     The angles are products of float32 numbers, as transformers computes them.
     """
     frequencies = inverse_frequencies(rope, size, length)
-    angles = np.arange(length, dtype=np.float32)[:, None] * frequencies
+    angles = np.arange(n, dtype=np.float32)[:, None] * frequencies
     factor = np.float32(rope.attention_factor)
     return np.cos(angles) * factor, np.sin(angles) * factor
 
@@ -88,12 +88,13 @@ def rotate(x_BNTH: jax.Array, rope: Rope | None, length: int, first: int = 0) ->
     stay.
 
     Args:
-      x_BNTH: positions `first` … of a window of `length`.
+      x_BNTH: positions `first` … of a window of `length`, and padding after them.
     """
     if rope is None:
         return x_BNTH
     size = rope.size or int(x_BNTH.shape[-1] * rope.share)
-    cos, sin = (jnp.asarray(table[first:]) for table in tables(rope, size, length))
+    both = tables(rope, size, length, first + x_BNTH.shape[-2])
+    cos, sin = (jnp.asarray(table[first:]) for table in both)
     turned, rest = x_BNTH[..., :size], x_BNTH[..., size:]
     if rope.interleaved:
         one, two = turned[..., 0::2], turned[..., 1::2]
