@@ -2,7 +2,9 @@
 
   python -m jaxbpc.convert gguf FILE OUT
 
-gguf   a GGUF file (llama architecture) to a Hugging Face folder OUT; needs the gguf package
+gguf   a GGUF file to a Hugging Face folder OUT, float32; needs the gguf package. Architectures
+       llama, qwen2, qwen3 and gemma3 (text) in every quantisation; byte-level BPE with a known
+       pre-tokenizer, or SentencePiece. What could change the model and is not known is refused.
 """
 
 import pathlib

@@ -12,7 +12,8 @@ FLOORS = {
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe models.head "
-    "models.decoder weights.gguf weights.quantized",
+    "models.decoder weights.gguf weights.gguf_file weights.gguf_model weights.gguf_tokenizer "
+    "weights.quantized",
     3: "weights.names weights.assemble weights.load weights.wheel data.batches layout score",
     4: "evaluate",
     5: "main prepare convert",
