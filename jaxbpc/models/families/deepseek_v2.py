@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbpc.errors import InputError
 from jaxbpc.models.arch import MLP, Arch, Attention, Experts, Latent, Layer, Norm
 from jaxbpc.models.families import llama, qwen2_moe
 from jaxbpc.models.fields import Fields, fit_experts, fit_rope, mscale, read_rope
