@@ -1,6 +1,7 @@
 """Tiny random models of every family against torch transformers: nats a token, float32.
 
-Against the values in `golden/` always, against torch itself where it is installed.
+Against the values in `golden/` always, against torch itself where it is installed. Against numpy
+where transformers has no class.
 """
 
 import importlib.util
@@ -9,6 +10,7 @@ import json
 import cases
 import jax
 import numpy as np
+import numpy_models
 import oracle
 import pytest
 
@@ -20,14 +22,16 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 ONE, MESH = (1, 1, 1), (2, 2, 2)
 
 
-def scored(folder, mesh_shape, attention="blocked", rows=cases.N_TOKENS - 1, stacked=False):
-    """Nats of the last `rows` targets of each row, by the real step."""
+def scored(
+    folder, mesh_shape, attention="blocked", rows=cases.N_TOKENS - 1, stacked=False, spread=1
+):
+    """Nats of the last `rows` targets of each row, by the real step. spread: multiplies the ids."""
     n_devices = int(np.prod(mesh_shape))
     mesh = sharding.make_mesh(mesh_shape, jax.devices()[:n_devices])
     checkpoint = load.open_checkpoint(folder)
     model, _ = load.load(checkpoint, np.dtype("float32"), mesh, attention, stacked=stacked)
     step = score.Step(Decoder.hidden, Decoder.output, mesh)
-    ids = cases.ids()
+    ids = cases.ids() * spread
     layout = sharding.named(("batch", None), (len(ids), ids.shape[1] - 1), mesh)
     inputs, targets = (jax.device_put(a, layout) for a in (ids[:, :-1], ids[:, 1:]))
     return np.asarray(step(model, inputs, targets, rows))
@@ -51,6 +55,22 @@ def test_parity_on_a_mesh_and_stacked(case, tmp_path):
     cases.write_model(tmp_path, golden["config"], golden["shapes"])
     got = scored(tmp_path, MESH, "xla", stacked=True)
     np.testing.assert_allclose(oracle.thin(got), golden["nll"], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("case", numpy_models.CASES)
+def test_parity_with_numpy(case, tmp_path):
+    """Families that transformers has no class for: their oracle is here always."""
+    config = numpy_models.CASES[case]
+    shapes = numpy_models.shapes(config)
+    cases.write_model(tmp_path, config, shapes)
+    tensors = {name: cases.weight(name, shape) for name, shape in shapes.items()}
+    spread = config["vocab_size"] // cases.VOCAB  # over all parts of a split vocabulary
+    want = numpy_models.nll(config, tensors, cases.ids() * spread)
+    got = scored(tmp_path, ONE, spread=spread)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-5)
+    if case in numpy_models.ON_A_MESH:
+        got = scored(tmp_path, MESH, "xla", stacked=True, spread=spread)
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5)
 
 
 def test_fewer_rows_are_the_same_rows(tmp_path):

@@ -22,8 +22,8 @@ class Norm:
 class Rope:
     """Rotary position embedding, in the terms of transformers' `rope_parameters`.
 
-    kind: 'default', 'linear', 'dynamic', 'llama3', 'yarn' or 'longrope'; the rest holds where the
-    kind uses it. Lengths are in tokens.
+    kind: 'default', 'linear', 'dynamic', 'llama3', 'yarn' or 'longrope', or 'steps' (Qwen 1's
+    dynamic one); the rest holds where the kind uses it. Lengths are in tokens.
     """
 
     theta: float
@@ -69,6 +69,8 @@ class Attention:
     norm_over: str = "head"  # 'head': one for all heads; 'heads': one each; 'all': over all at once
     clip: float | None = None  # queries, keys and values are held within ±clip
     softcap: float | None = None  # scores become softcap · tanh(scores / softcap)
+    # Of more tokens than this, the query at the n-th is multiplied by ln(n) / ln(log_length).
+    log_length: int | None = None
     sinks: bool = False  # a learned score that takes part in the sum alone (arXiv 2309.17453)
     latent: Latent | None = None
 

@@ -61,6 +61,8 @@ class GroupedAttention(nnx.Module):
         v_BKTH = self._heads(self.value, None, x_BTD)
         q_BNCH = rope.rotate(q_BNCH, self.rope, window.length, first)
         k_BKTH = rope.rotate(k_BKTH, self.rope, window.length)
+        if self.config.log_length is not None and x_BTD.shape[1] > self.config.log_length:
+            q_BNCH = q_BNCH * log_growth(self.config.log_length, first, x_BTD.shape[1])[:, None]
         operands = (q_BNCH * self.scale, k_BKTH, v_BKTH)
         q_BNCH, k_BKTH, v_BKTH = (a.astype(self.dtype) for a in operands)
         q_BNCH = constrain(q_BNCH, "batch", "heads", None, None)
@@ -121,6 +123,12 @@ class LatentAttention(nnx.Module):
         return self.out(
             merge_heads(attend(q_BNCH, k_BNTH, v_BNTH, self.scores, self.kind, window.bias_NT))
         )
+
+
+def log_growth(length: int, first: int, end: int) -> np.ndarray:
+    """What `arch.Attention.log_length` multiplies the queries at `first` … `end` - 1 by."""
+    n_seen = np.arange(first + 1, end + 1)
+    return np.maximum(np.log(n_seen) / np.log(length), 1.0).astype(np.float32)
 
 
 def split_heads(x: jax.Array, head_size: int) -> jax.Array:

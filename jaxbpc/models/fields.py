@@ -256,7 +256,8 @@ def read_rope(
 def fit_rope(fields: Fields, rope: Rope, head_size: int) -> Rope:
     """`rope` with the number of dimensions that it turns, checked to fit heads of `head_size`."""
     size = rope.size or int(head_size * rope.share)
-    if size % 2 or not 0 < size <= head_size:
+    least = 4 if rope.kind in ("dynamic", "steps") else 2  # their theta grows by size / (size - 2)
+    if size % 2 or not least <= size <= head_size:
         raise InputError(
             f"{fields.where}: RoPE over {size} of {head_size} dimensions of a head: it turns "
             "pairs, mend the partial rotary factor"

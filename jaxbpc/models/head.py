@@ -29,7 +29,7 @@ class Head:
         if self.normalized:
             w = self.weight_VD.astype(jnp.float32)
             length_V = jnp.sqrt(jnp.sum(w * w, axis=-1))
-            logits_BRV = logits_BRV / jnp.maximum(length_V, 1e-7)
+            logits_BRV = logits_BRV / jnp.maximum(length_V, 1e-12)
         if self.bias_V is not None:
             logits_BRV = logits_BRV + self.bias_V.astype(jnp.float32)
         if self.scale != 1.0:

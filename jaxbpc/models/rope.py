@@ -16,12 +16,15 @@ from jaxbpc.models.arch import Rope
 def inverse_frequencies(rope: Rope, size: int, length: int) -> np.ndarray:
     """[size / 2] float32 angles a position, for `size` rotated dimensions and windows of `length`.
 
-    'dynamic' and 'longrope' depend on the length of what is read.
+    'dynamic', 'steps' and 'longrope' depend on the length of what is read.
     """
     theta = rope.theta
     if rope.kind == "dynamic":
         length = max(length, rope.original_length)
         growth = rope.factor * length / rope.original_length - (rope.factor - 1)
+        theta = theta * growth ** (size / (size - 2))
+    if rope.kind == "steps":  # 1 up to the original length, 3 up to twice, 7 up to four times it
+        growth = max(2 ** math.ceil(math.log2(length / rope.original_length) + 1) - 1, 1)
         theta = theta * growth ** (size / (size - 2))
     exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
     frequencies = (1.0 / np.float32(theta) ** exponents).astype(np.float32)

@@ -8,6 +8,7 @@ and one line here.
 from types import ModuleType
 
 from jaxbpc.models.families import (
+    baichuan,
     cohere,
     deepseek_v2,
     deepseek_v3,
@@ -23,6 +24,7 @@ from jaxbpc.models.families import (
     gpt_oss,
     gptj,
     granite,
+    internlm2,
     llama,
     mistral,
     mixtral,
@@ -34,6 +36,7 @@ from jaxbpc.models.families import (
     opt,
     phi,
     phi3,
+    qwen,
     qwen2,
     qwen2_moe,
     qwen3,
@@ -44,6 +47,7 @@ from jaxbpc.models.families import (
 )
 
 FAMILIES: dict[str, ModuleType] = {
+    "baichuan": baichuan,
     "cohere": cohere,
     "deepseek_v2": deepseek_v2,
     "deepseek_v3": deepseek_v3,
@@ -59,6 +63,7 @@ FAMILIES: dict[str, ModuleType] = {
     "gpt_oss": gpt_oss,
     "gptj": gptj,
     "granite": granite,
+    "internlm2": internlm2,
     "llama": llama,
     "mistral": mistral,
     "mixtral": mixtral,
@@ -70,6 +75,7 @@ FAMILIES: dict[str, ModuleType] = {
     "opt": opt,
     "phi": phi,
     "phi3": phi3,
+    "qwen": qwen,
     "qwen2": qwen2,
     "qwen2_moe": qwen2_moe,
     "qwen3": qwen3,
