@@ -92,11 +92,12 @@ class LatentAttention(nnx.Module):
         rank = c.query_rank
         self.query_down = Linear(None, rank, "embed", d, a.bias, dtype) if rank else None
         self.query_norm = Norm((rank,), c.norm, dtype) if rank else None
-        n_in, in_axis = (rank, None) if rank else (d, "embed")
-        self.query = Linear("heads", n_query, in_axis, n_in, False, dtype)
+        # Matrices of compressed states are split by them as others are by the model's dimension.
+        self.query = Linear("heads", n_query, "embed", rank or d, False, dtype)
         self.kv_down = Linear(None, c.kv_rank + c.rope_size, "embed", d, a.bias, dtype)
         self.kv_norm = Norm((c.kv_rank,), c.norm, dtype)
-        self.kv = Linear("heads", n * (c.plain_size + c.value_size), None, c.kv_rank, False, dtype)
+        n_kv = n * (c.plain_size + c.value_size)
+        self.kv = Linear("heads", n_kv, "embed", c.kv_rank, False, dtype)
         self.out = Linear("embed", d, "heads", n * c.value_size, a.out_bias, dtype)
         self.latent, self.rope, self.kind, self.dtype = c, layer.rope, kind, dtype
         self.scale = a.scale * layer.scale
