@@ -20,7 +20,9 @@ _COLLECTIVE = re.compile(
     r"(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
 _CHANNEL = re.compile(r"channel_id=(\d+)")
-_GROUP = re.compile(r"replica_groups=(?:mesh\[([^\]]*)\] \{([^}]*)\}|\{\{([\d,]*)\}|\[(\d+),(\d+)\])")
+_GROUP = re.compile(
+    r"replica_groups=(?:mesh\[([^\]]*)\] \{([^}]*)\}|\{\{([\d,]*)\}|\[(\d+),(\d+)\])"
+)
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
 
 
@@ -48,6 +50,7 @@ def cost(text: str) -> Cost:
 
     @functools.cache
     def trips(condition: str) -> int:
+        # A loop whose end is data (the rounds of experts) counts once: the even share.
         counts = [int(c) for line in computations[condition] for c in _CONSTANT.findall(line)]
         return max(counts, default=1)
 

@@ -228,6 +228,11 @@ def read_rope(
     length = fields.get("max_position_embeddings", int, 2048)
     outer = fields.optional("original_max_position_embeddings")
     new, old = fields.optional("rope_parameters"), fields.optional("rope_scaling")
+    if new and old and new != old:
+        raise InputError(
+            f"{fields.where}: `rope_parameters` and `rope_scaling` differ: remove the one that the "
+            "model was not trained with"
+        )
     given = new or old or {}
     where = f"{fields.where}: `{'rope_parameters' if new else 'rope_scaling'}`"
     if isinstance(given, Mapping) and kind_of_layer in given:

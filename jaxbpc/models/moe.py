@@ -6,8 +6,8 @@ multiply the groups with their experts' matrices in one grouped product (`jax.la
 The complication is the mesh. Experts lie over fsdp and tensor where their number divides, else over
 one of them; what is not used for experts splits their matrices as it does all others. Each device
 computes what its experts (or its part of each) give to the tokens of its group, and the parts are
-added. Nothing has a capacity, so nothing overflows. Axes: `decoder.py`; E experts, X choices a
-token, M = B·T·X pairs.
+added. Nothing has a capacity: a device whose experts are chosen more often takes more rounds.
+Axes: `decoder.py`; E experts, X choices a token, M = B·T·X pairs.
 """
 
 import functools
@@ -108,7 +108,7 @@ def _routed(x_BTD, chosen, weights, parameters: list[nnx.Param], activation) -> 
     values = [p[...] for p in parameters]
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
-        return _local(x_BTD, chosen, weights, values, 0, activation)
+        return _local(x_BTD, chosen, weights, values, 0, 1, activation)
     # Of stacked layers a scan gives one, whose metadata still name the stack's axis.
     axes = [p.get_metadata("axes")[-v.ndim :] for p, v in zip(parameters, values, strict=True)]
     specs = [sharding.spec(a, v.shape, mesh) for a, v in zip(axes, values, strict=True)]
@@ -138,12 +138,14 @@ def _on_device(x, chosen, weights, values, specs, batch, activation) -> jax.Arra
             for v, axis in zip(values[:3], axes, strict=True)
         ]
     first: Any = 0
+    n_parts = 1
     for name in over:
         first = first * jax.lax.axis_size(name) + jax.lax.axis_index(name)
+        n_parts *= jax.lax.axis_size(name)
     split = "tensor" not in over and "tensor" in _axes(specs[0][2])
     if split and len(values) == 6:  # each device adds its part of a sum: the bias once
         values[5] = jnp.where(jax.lax.axis_index("tensor") == 0, values[5], 0)
-    y = _local(x, chosen, weights, values, first * values[0].shape[0], activation)
+    y = _local(x, chosen, weights, values, first * values[0].shape[0], n_parts, activation)
     if split or "tensor" in over:
         y = jax.lax.psum(y, "tensor")
     if spread:
@@ -156,29 +158,61 @@ def _axes(entry) -> tuple[str, ...]:
     return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
 
 
-def _local(x_BTD, chosen_BTX, weights_BTX, values, first, activation) -> jax.Array:
-    """What experts `first` … (those of `values`) give to the tokens: [B, T, D] float32."""
-    gate, up, down = values[:3]
+def _local(x_BTD, chosen_BTX, weights_BTX, values, first, n_parts: int, activation) -> jax.Array:
+    """What experts `first` … (those of `values`) give to the tokens: [B, T, D] float32.
+
+    Args:
+      n_parts: over how many devices the experts are split. One of them may get all of the pairs, or
+        none: it takes its own in rounds of an even share, as many as it needs.
+    """
     B, T, D = x_BTD.shape
-    n_experts, n_choices = gate.shape[0], chosen_BTX.shape[-1]
+    n_experts, n_choices = values[0].shape[0], chosen_BTX.shape[-1]
+    n_pairs = B * T * n_choices
+    share = -(-n_pairs // n_parts)
     expert_M = chosen_BTX.reshape(-1) - first
-    mine = (expert_M >= 0) & (expert_M < n_experts)
-    expert_M = jnp.where(mine, expert_M, n_experts)  # others' pairs stand last, in no group
+    mine_M = (expert_M >= 0) & (expert_M < n_experts)
+    expert_M = jnp.where(mine_M, expert_M, n_experts)  # others' pairs stand last, in no group
     order_M = jnp.argsort(expert_M, stable=True)
-    sizes_E = jnp.bincount(expert_M, length=n_experts + 1)[:n_experts].astype(jnp.int32)
-    x_MD = x_BTD.reshape(-1, D)[order_M // n_choices]
-    sorted_M = jnp.minimum(expert_M[order_M], n_experts - 1)
-    biases = [b[sorted_M].astype(jnp.float32) for b in values[3:]] or [0.0, 0.0, 0.0]
+    sizes_E = jnp.sum(expert_M[:, None] == jnp.arange(n_experts), axis=0, dtype=jnp.int32)
+    ends_E = jnp.cumsum(sizes_E)
+    padded_M = jnp.pad(order_M, (0, share * n_parts - n_pairs))
+    x_ND = x_BTD.reshape(-1, D)
+
+    def take(begin) -> jax.Array:
+        """The sorted pairs from `begin` on: [share, D]."""
+        pairs = jax.lax.dynamic_slice_in_dim(padded_M, begin, share)
+        inside = jnp.minimum(ends_E, begin + share) - jnp.maximum(ends_E - sizes_E, begin)
+        experts = jnp.minimum(expert_M[pairs], n_experts - 1)
+        x = x_ND[pairs // n_choices]
+        return _through(x, experts, jnp.maximum(inside, 0), values, activation).astype(x.dtype)
+
+    if n_parts == 1:
+        y_MD = take(0)
+    else:
+        _, y_MD = jax.lax.while_loop(
+            lambda state: state[0] < ends_E[-1],
+            lambda state: (
+                state[0] + share,
+                jax.lax.dynamic_update_slice_in_dim(state[1], take(state[0]), state[0], 0),
+            ),
+            (jnp.int32(0), jnp.zeros((share * n_parts, D), x_BTD.dtype)),
+        )
+    y_BTXD = y_MD[jnp.argsort(order_M)].reshape(B, T, n_choices, D).astype(jnp.float32)
+    mine_BTX = mine_M.reshape(B, T, n_choices)
+    weighted = jnp.where(mine_BTX[..., None], y_BTXD * weights_BTX[..., None], 0.0)
+    return jnp.sum(weighted, axis=2)
+
+
+def _through(x_MD, experts_M, sizes_E, values, activation) -> jax.Array:
+    """Rows, grouped by expert, through their experts' MLPs: [M, D] float32."""
+    gate, up, down = values[:3]
+    biases = [b[experts_M].astype(jnp.float32) for b in values[3:]] or [0.0, 0.0, 0.0]
     hidden_MF = gated(
         activation,
         _grouped(x_MD, gate, sizes_E) + biases[0],
         _grouped(x_MD, up, sizes_E) + biases[1],
     )
-    y_MD = _grouped(hidden_MF.astype(down.dtype), down, sizes_E) + biases[2]
-    weight_M = jnp.where(mine, weights_BTX.reshape(-1), 0.0)[order_M]
-    y_MD = jnp.where(weight_M[:, None] != 0, y_MD * weight_M[:, None], 0.0)
-    back_M = jnp.argsort(order_M)
-    return jnp.sum(y_MD[back_M].reshape(B, T, n_choices, D), axis=2)
+    return _grouped(hidden_MF.astype(down.dtype), down, sizes_E) + biases[2]
 
 
 def _grouped(x_MK, w_EKN, sizes_E) -> jax.Array:

@@ -1,0 +1,48 @@
+"""Reading a compiled program's text: cycles times trips, collectives once each."""
+
+from jaxbpc import hlo
+
+TEXT = """HloModule step
+
+%fused (p: bf16[8,4]) -> bf16[8,16] {
+  %p = bf16[8,4]{1,0} parameter(0)
+  %all-gather.2 = bf16[8,16]{1,0} all-gather(%p), channel_id=3, replica_groups=mesh['a'=4] {'a'}
+}
+
+%body (s: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %start = (bf16[8,4], bf16[8,16]) fusion(%x), calls=%fused, {"estimated_cycles":"100"}
+  %again = bf16[8,16]{1,0} all-gather(%p), channel_id=3, replica_groups=mesh['a'=4] {'a'}
+  %dot = f32[8]{0} fusion(%y), kind=kOutput, calls=%other, {"estimated_cycles":"7"}
+}
+
+%other (q: f32[8]) -> f32[8] {
+  %inner = f32[8]{0} add(%q, %q), {"estimated_cycles":"5000"}
+}
+
+%condition (s: (s32[], f32[8])) -> pred[] {
+  %n = s32[]{:T(128)} constant(12)
+  ROOT %lt = pred[] compare(%i, %n), direction=LT
+}
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %w = (s32[], f32[8]) while(%t), condition=%condition, body=%body
+  %sum = f32[8]{0} all-reduce(%z), channel_id=9, replica_groups={{0,1},{2,3}}, to_apply=%other
+  ROOT %last = f32[8]{0} copy(%sum), {"estimated_cycles":"3"}
+}
+"""
+
+
+def test_cost():
+    cost = hlo.cost(TEXT)
+    # What a fusion or a reduction calls is in its own cycles or, for the reduction, once.
+    assert cost.cycles == 12 * (100 + 7) + 3 + 5000
+    assert cost.collectives == (
+        hlo.Collective("all-gather", 8 * 16 * 2, 4, 12),
+        hlo.Collective("all-reduce", 32, 2, 1),
+    )
+
+
+def test_a_program_that_tells_no_cycles():
+    assert hlo.cost("ENTRY %main (a: f32[8]) -> f32[8] {\n  ROOT %a = f32[8] copy(%b)\n}\n") == (
+        hlo.Cost(0, ())
+    )
