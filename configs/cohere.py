@@ -7,6 +7,7 @@ from jaxbpc import config as config_lib
 
 PATHS = {
     "r": "CohereLabs/c4ai-command-r-v01",
+    "r7b": "CohereLabs/c4ai-command-r7b-12-2024",
     "r-plus": "CohereLabs/c4ai-command-r-plus",
 }
 

@@ -90,6 +90,19 @@ CASES = {
         {"text_config": GEMMA3, "vision_config": EYES, "mm_tokens_per_image": 4},
     ),
     "cohere": ("cohere", BASE | {"logit_scale": 0.5, "layer_norm_eps": 0.05}),
+    "cohere2": (
+        "cohere2",
+        BASE | {"num_hidden_layers": 4, "sliding_window": 48, "layer_norm_eps": 0.05},
+    ),
+    "cohere2-kinds": (
+        "cohere2",
+        BASE
+        | {
+            "sliding_window": 80,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "tie_word_embeddings": False,
+        },
+    ),
     "cohere-norms": (
         "cohere",
         BASE | BIASES | UNTIED | {"use_qk_norm": True, "rope_parameters": LINEAR},
@@ -115,5 +128,6 @@ ON_A_MESH = (
     "gemma3",
     "cohere",
     "cohere-norms",
+    "cohere2",
     "glm4",
 )

@@ -10,6 +10,7 @@ from types import ModuleType
 from jaxbpc.models.families import (
     baichuan,
     cohere,
+    cohere2,
     deepseek_v2,
     deepseek_v3,
     falcon,
@@ -49,6 +50,7 @@ from jaxbpc.models.families import (
 FAMILIES: dict[str, ModuleType] = {
     "baichuan": baichuan,
     "cohere": cohere,
+    "cohere2": cohere2,
     "deepseek_v2": deepseek_v2,
     "deepseek_v3": deepseek_v3,
     "falcon": falcon,
