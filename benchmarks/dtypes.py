@@ -5,28 +5,19 @@
 MODEL: as --config.model.path takes it; the demo's by default. Prints a table, then a line of JSON.
 """
 
-import importlib.util
 import json
 import pathlib
 import sys
 import tempfile
 
+import demo
+
 from jaxbpc import evaluate
-
-DEMO = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
-
-
-def demo_config():
-    """The config of `configs/demo.py`."""
-    spec = importlib.util.spec_from_file_location("demo", DEMO)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
 
 
 def measure(model: str | None, dtype: str):
     """The results of one run in a workdir that is thrown away."""
-    config = demo_config()
+    config = demo.config()
     config.model.path = model or config.model.path
     config.model.dtype = dtype
     with tempfile.TemporaryDirectory() as workdir:

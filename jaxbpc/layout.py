@@ -63,7 +63,7 @@ def choose(
         split = mesh.shape["fsdp"] * mesh.shape["tensor"]
         room = _USABLE * memory - n_bytes / split if memory else 0
         batch = 1 if devices[0].platform == "cpu" else max(1, min(_BATCH, int(room // window)))
-    kind = _attention(settings.model_attention, arch, dtype, devices[0].platform)
+    kind = attention(settings.model_attention, arch, dtype, devices[0].platform)
     return Layout(dtype, kind, mesh, batch, stacked=devices[0].platform != "cpu")
 
 
@@ -156,7 +156,7 @@ def has_bfloat16(device: jax.Device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:
+def attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:
     """The kind of attention: what was asked for, or what is best on a platform and can be had."""
     kinds = {"tpu": "splash", "gpu": "cudnn"}
     kind = kinds.get(platform, "blocked") if name == "auto" else name

