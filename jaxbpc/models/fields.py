@@ -114,6 +114,9 @@ _ACTIVATIONS = {
 }
 
 
+_MOST_LAYERS = 10_000
+
+
 class Fields:
     """A config.json being read: remembers what was asked for, refuses what was left over."""
 
@@ -142,7 +145,8 @@ class Fields:
             raise InputError(
                 f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
             )
-        if isinstance(value, int | float) and kind is not bool and not 0 < value < 2**40:
+        most = _MOST_LAYERS if "layer" in name and kind is int else 2**40
+        if isinstance(value, int | float) and kind is not bool and not 0 < value <= most:
             raise InputError(
                 f"{self.where}: `{name}` is {value}: an impossible size, mend the file"
             )
