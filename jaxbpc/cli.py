@@ -4,8 +4,10 @@
 """
 
 import logging
+import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -58,12 +60,26 @@ def _parse(argv: list[str]) -> list[str]:
             raise InputError("--config is missing: give a file, e.g. --config configs/llama.py")
         if "config" in flags.FLAGS:
             flags.FLAGS.config.to_dict()  # a config file that is missing shows only here
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as e:
-        # A config file's own fault comes with a traceback: its last line is the cause.
-        lines = str(e).strip().splitlines()
-        cause = lines[-1] if "Traceback" in str(e) else " ".join(lines)
-        _fail(" ".join(cause.split()).removeprefix("ValueError: ") + ": see --help")
+    except InputError:
+        raise
+    except Exception as e:  # a config file is a program: it raises what it likes
+        _fail(_config_fault(e))
     return left
+
+
+def _config_fault(error: Exception) -> str:
+    """What is wrong with the flags or in the config file, and on which of its lines."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    cause = " ".join(text.split())
+    # ml_collections puts some of a config file's faults into a message, traceback and all.
+    if "Traceback" in text:
+        cause = text.strip().splitlines()[-1].strip()
+    elif not isinstance(error, flags.Error | AttributeError | OSError):
+        cause = f"{type(error).__name__}: {cause}"
+    told = "".join(traceback.format_tb(error.__traceback__)) + text
+    lines = re.findall(r'File "([^"]+)", line (\d+), in get_config', told)
+    where = "{}, line {}: ".format(*lines[-1]) if lines else ""
+    return f"{where}{cause}: see --help"
 
 
 def _terminated(number: int, frame: Any) -> NoReturn:

@@ -105,13 +105,15 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         raise InputError("config.model.path is empty: give a hub id or a model's folder")
     _check_choice("config.model.dtype", model.dtype, DTYPES)
     _check_choice("config.model.attention", model.attention, ATTENTIONS)
-    corpora = tuple(name for entry in data.corpora for name in entry.split(",") if name)
+    corpora = tuple(n.strip() for entry in data.corpora for n in entry.split(",") if n.strip())
     if not corpora:
         raise InputError("config.data.corpora is empty: name at least one corpus of data.dir")
     for name in corpora:
-        if corpora.count(name) > 1 or "/" in name or "\\" in name or name.startswith("."):
+        ours = name.startswith(".") or name in ("results.json", "runs.json")
+        if corpora.count(name) > 1 or "/" in name or "\\" in name or ours:
             raise InputError(
-                f"config.data.corpora has {name!r}: give the names of files in data.dir, each once"
+                f"config.data.corpora has {name!r}: give the names of files in data.dir, each once "
+                "(results.json and runs.json are names of the run's own files)"
             )
     if data.samples is not None and data.samples < 1:
         raise InputError(f"config.data.samples is {data.samples}: give a positive number of rows")
@@ -183,6 +185,8 @@ def _check_types(given: dict, known: config_dict.ConfigDict, where: str) -> None
             continue
         if expected is tuple and isinstance(value, list):
             value = tuple(value)
+        if type(value) is int and value >= 2**31:
+            raise InputError(f"{where}.{name} is {value}: give a number below 2147483648")
         if type(value) is not expected or (
             expected is tuple and not all(isinstance(v, str) for v in value)
         ):

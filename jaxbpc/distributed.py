@@ -8,8 +8,11 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import pathlib
 import platform
+import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,16 +40,22 @@ def start(
       InputError: no cluster where one is demanded, or it cannot be joined.
     """
     explicit = coordinator_address is not None
-    if mode == "off" or jax.distributed.is_initialized():
+    if jax.distributed.is_initialized():
         return
-    if explicit and (num_processes is None or process_id is None):
+    given = [value is not None for value in (coordinator_address, num_processes, process_id)]
+    if any(given) and (mode == "off" or (explicit and not all(given))):
         raise InputError(
-            "--coordinator_address needs --num_processes and --process_id too: give all three"
+            "--coordinator_address, --num_processes and --process_id go together, and not with "
+            "--distributed=off: give all three, or none"
         )
+    if mode == "off":
+        return
+    if explicit and not re.fullmatch(r".+:\d+", coordinator_address or ""):
+        raise InputError(f"--coordinator_address is {coordinator_address!r}: give host:port")
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
     except ValueError as e:
-        if explicit or mode == "on":
+        if any(given) or mode == "on":
             raise InputError(
                 f"no cluster that JAX recognises ({_short(e)}): give --coordinator_address, "
                 "--num_processes and --process_id"
@@ -55,6 +64,17 @@ def start(
         raise InputError(
             f"the other processes cannot be reached ({_short(e)}): check that all were started, "
             "and that --coordinator_address is open between the hosts"
+        )
+
+
+def check_devices() -> None:
+    """Raises InputError where JAX has no device of the platform that it was told to use."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as e:
+        raise InputError(
+            f"JAX finds no device ({_short(e) or 'no such platform'}): check the driver, the extra "
+            "that was installed (cuda12, cuda13, tpu) and the environment variable JAX_PLATFORMS"
         )
 
 
@@ -91,6 +111,26 @@ def together(what: str) -> Iterator[None]:
             error = InputError(f"process {failed[0]} failed in {what}: its own log says why")
     if error is not None:
         raise error
+
+
+@contextlib.contextmanager
+def none_waits() -> Iterator[None]:
+    """Ends this process at once where it alone fails, or where another was lost.
+
+    Its interpreter's end would wait for the others, and they for it in the next collective.
+    """
+    try:
+        yield
+    except (InputError, jax.errors.JaxRuntimeError) as e:
+        if jax.process_count() == 1:
+            raise
+        status, line = 2, f"error: {e}"
+        if not isinstance(e, InputError):
+            status = 75
+            line = f"stopped: another process was lost ({_short(e)}); start the same command again"
+        print(line, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def check_same(fields: dict[str, Any]) -> None:

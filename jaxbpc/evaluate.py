@@ -89,10 +89,11 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
                 records = _open_records(workdir, job, identity)
             life = _begin_life(workdir, job, records)
         scoring = time.monotonic()
-        try:
-            n_scored = _score_all(job, loaded, records, life)
-        finally:
-            life.save()
+        with distributed.none_waits():
+            try:
+                n_scored = _score_all(job, loaded, records, life)
+            finally:
+                life.save()
         done = time.monotonic()
         results = None
         with distributed.together("reducing the record"):
@@ -123,6 +124,7 @@ def open_job(settings: config_lib.Settings) -> Job:
             )
     block_size, stride = settings.window_block_size, settings.window_stride
     plans = {n: windows.Plan(len(s.token_ids), block_size, stride) for n, s in streams.items()}
+    layout = layout.at_most(max(plan.n_all_windows for plan in plans.values()))
     fingerprint = tokens.tokenizer_fingerprint(tokenizer)
     return Job(settings, layout, checkpoint, fingerprint, streams, plans, tokenize_s)
 
@@ -321,8 +323,8 @@ def _out_of_memory(layout: layout_lib.Layout) -> Iterator[None]:
     """Turns a device's out-of-memory into what the user can do about it."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as e:
-        if "RESOURCE_EXHAUSTED" not in str(e):
+    except (jax.errors.JaxRuntimeError, MemoryError) as e:
+        if not isinstance(e, MemoryError) and "RESOURCE_EXHAUSTED" not in str(e):
             raise
         raise InputError(
             f"the devices' memory is too small for the model and {layout.batch_per_device} "

@@ -40,6 +40,11 @@ class Layout:
         """Windows a step over the whole mesh."""
         return self.batch_per_device * sharding.n_batch_shards(self.mesh)
 
+    def at_most(self, n_windows: int) -> "Layout":
+        """This layout with no more rows a step than `n_windows` need: more were padding alone."""
+        need = max(1, -(-n_windows // sharding.n_batch_shards(self.mesh)))
+        return dataclasses.replace(self, batch_per_device=min(self.batch_per_device, need))
+
 
 def choose(
     settings: Settings, arch: Arch, own_head: bool, devices: Sequence[jax.Device] | None = None

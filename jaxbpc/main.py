@@ -10,6 +10,7 @@
 A stopped run goes on by the same command.
 """
 
+import os
 import pathlib
 import re
 
@@ -32,10 +33,14 @@ def main() -> None:
     from jaxbpc.weights import source
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = _WORKDIR.value or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', pathlib.Path(name).stem)}"
+    workdir = (
+        os.path.expanduser(_WORKDIR.value or "")
+        or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', pathlib.Path(name).stem)}"
+    )
     distributed.start(
         _DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     )
+    distributed.check_devices()
     distributed.cache_compiled(source.cache_folder())
     ended = evaluate.run(_CONFIG.value, workdir)
     if distributed.is_writer():

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 
 from absl import flags
 
@@ -31,22 +32,40 @@ def main(arguments: list[str]) -> None:
 
 def paper(out: pathlib.Path, dataset: str = corpora.PAPER_DATASET) -> None:
     """Downloads the three corpora to `out`. Raises InputError where one cannot be had."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, config in corpora.PAPER_CORPORA.items():
-        path = out / f"{name}.jsonl"
-        if any((out / f"{name}{ext}").exists() for ext in corpora.EXTENSIONS):
-            print(f"{path}: is there already", file=sys.stderr)
-            continue
-        import datasets
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, config in corpora.PAPER_CORPORA.items():
+            _bring(out, name, dataset, config)
+    except OSError as e:
+        raise InputError(
+            f"{e.filename or out}: cannot be written ({e.strerror}): give another --out"
+        )
 
+
+def _bring(out: pathlib.Path, name: str, dataset: str, config: str) -> None:
+    """One corpus to `out`, unless it is there."""
+    path = out / f"{name}.jsonl"
+    if any((out / f"{name}{ext}").exists() for ext in corpora.EXTENSIONS):
+        print(f"{path}: is there already", file=sys.stderr)
+        return
+    import datasets
+
+    # A cache of its own: the shared one knows a folder by its name alone, and gives the old rows of
+    # a folder that was changed, and those of another or of none, without a word.
+    with tempfile.TemporaryDirectory(dir=out) as cache:
         try:
-            rows = datasets.load_dataset(dataset, config, split="test")
+            rows = datasets.load_dataset(dataset, config, split="test", cache_dir=cache)
         except Exception as e:  # the hub client raises errors of many libraries
             reason = " ".join(str(e).split())[:160]
             raise InputError(
                 f"{dataset} ({config}): cannot be downloaded ({type(e).__name__}: {reason}): check "
                 f"the network and start `python -m jaxbpc.prepare paper --out {out}` again, or "
                 "give another --source"
+            )
+        if "content" not in rows.column_names:
+            raise InputError(
+                f"{dataset} ({config}): has no column `content` but "
+                f"{', '.join(rows.column_names)}: give another --source"
             )
         temporary = path.with_suffix(".part")
         with open(temporary, "w", encoding="utf-8") as file:

@@ -72,7 +72,10 @@ class Record:
             }
             write_json(folder / "record.json", meta)
         except (OSError, ValueError) as e:
-            raise InputError(f"{folder}: cannot write the record ({e}): give another --workdir")
+            raise InputError(
+                f"{folder}: cannot write the record ({_one_line(e)}): make space there, or "
+                "give another --workdir"
+            )
         return cls(folder, meta)
 
     @classmethod
@@ -87,7 +90,10 @@ class Record:
                 )
             return cls(folder, meta)
         except (OSError, ValueError, KeyError, TypeError) as e:
-            raise InputError(f"{folder}: no readable record ({_one_line(e)}): give a run's folder")
+            raise InputError(
+                f"{folder}: no readable record ({_one_line(e)}): give a run's folder, or "
+                "remove this one"
+            )
 
     @classmethod
     def open_or_create(cls, folder: pathlib.Path, settings: dict[str, Any], tokens) -> "Record":
@@ -106,7 +112,9 @@ class Record:
                 tokens.subsets,
             )
         record = cls.open(folder)
-        have = record.meta["settings"]
+        have = record.meta.get("settings")
+        if not isinstance(have, dict):
+            raise InputError(f"{folder}/record.json has no settings: remove {folder}")
         # Through JSON, so that both sides are of the same types.
         want = json.loads(json.dumps(settings))
         if have != want:
@@ -115,15 +123,25 @@ class Record:
                 f"{folder} belongs to a run with other settings ({', '.join(names)} differ): "
                 "give another --workdir, or remove this one"
             )
+        # Another version of the tokenizer's library may give other ids of equal files.
+        same = np.array_equal(record.read("token_ids"), tokens.token_ids)
+        if not same or record._nll.shape != tokens.token_ids.shape:
+            raise InputError(
+                f"{folder} has other tokens than this run: it is damaged, or another version of "
+                "the tokenizer made them: give another --workdir, or remove this one"
+            )
         return record
 
     def read(self, name: str) -> np.ndarray:
         """One array, whole: `nll`, `token_ids`, `token_char_end` or `documents`."""
-        array = self._nll if name == "nll" else _open_array(self.folder, name)
         try:
+            array = self._nll if name == "nll" else _open_array(self.folder, name)
             return array.read().result()
         except ValueError as e:
-            raise InputError(f"{self.folder}/{name} is damaged ({_one_line(e)}): remove {name}")
+            remedy = f"remove {self.folder}, it is scored again"
+            if name == "nll":
+                remedy = "remove that file of it, what it held is scored again"
+            raise InputError(f"{self.folder}/{name} is damaged ({_one_line(e)}): {remedy}")
 
     def undone(self, plan: Plan) -> list[int]:
         """Indices of the plan's windows that are not yet scored whole."""
@@ -152,12 +170,19 @@ class Record:
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON so that a reader, or a crash, sees the old file or the new one, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as e:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: cannot be written ({e.strerror}): mend that and start the same command "
+            "again, what is scored is kept"
+        )
 
 
 def _open_array(folder: pathlib.Path, name: str, shape: tuple[int, ...] | None = None):

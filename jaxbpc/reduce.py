@@ -83,7 +83,8 @@ def _short_note(plan: Plan) -> str:
     """Why a corpus has no reference number."""
     return (
         f"shorter than one window: {plan.n_tokens} tokens, the reference number needs "
-        f"{plan.block_size + 1}; bpc_full scores what there is"
+        f"{plan.block_size + 1}; "
+        + ("bpc_full scores what there is" if plan.n_all_windows else "bpc_full needs 2")
     )
 
 

@@ -1,5 +1,7 @@
 """The record on disk: what is done, what is damaged, what belongs to another run."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -72,7 +74,11 @@ def test_other_settings_are_named(record):
     other = {"stride": 41, "corpora": {"text": "1f"}, "samples": 3}
     with pytest.raises(InputError, match=r"other settings \(samples, stride differ\)"):
         Record.open_or_create(record.folder, other, None)
-    assert Record.open_or_create(record.folder, SETTINGS, None).meta == record.meta
+    ids = record.read("token_ids")
+    same, another = (types.SimpleNamespace(token_ids=x) for x in (ids, ids[::-1]))
+    assert Record.open_or_create(record.folder, SETTINGS, same).meta == record.meta
+    with pytest.raises(InputError, match="other tokens"):
+        Record.open_or_create(record.folder, SETTINGS, another)
 
 
 def test_an_unfinished_record_is_made_anew(record):

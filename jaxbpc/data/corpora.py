@@ -13,6 +13,7 @@ import datetime
 import hashlib
 import itertools
 import json
+import os
 import pathlib
 import string
 from collections.abc import Iterator
@@ -39,8 +40,11 @@ class Document:
 
 def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
     """The file of corpus `name`. Raises InputError where there is none, or more than one."""
-    directory = pathlib.Path(directory)
-    paths = [p for ext in EXTENSIONS if (p := directory / f"{name}{ext}").is_file()]
+    directory = pathlib.Path(os.path.expanduser(directory))
+    try:
+        paths = [p for ext in EXTENSIONS if (p := directory / f"{name}{ext}").is_file()]
+    except OSError as e:
+        raise InputError(f"{directory}: cannot be read ({e.strerror}): check its permissions")
     if len(paths) > 1:
         raise InputError(
             f"{paths[0]} and {paths[1].name} both exist: remove one, a corpus is one file"
@@ -76,17 +80,17 @@ def documents(
         if not isinstance(value, dict):
             raise InputError(f"{path}:{where}: a row is a JSON object with a `content` field")
         text = fill(value, f"{path}:{where}")
+        subset = value.get("subset")
+        subset = subset if isinstance(subset, str) else None
         try:
+            (subset or "").encode()
             n_bytes = len(text.encode())
         except UnicodeEncodeError as e:
             raise InputError(
                 f"{path}:{where}: the text has half a surrogate pair ({e.reason}): it is not "
                 "Unicode text, mend or remove the row"
             )
-        subset = value.get("subset")
-        yield Document(
-            text, n_bytes, row, subset if isinstance(subset, str) else None, _ordinal(value)
-        )
+        yield Document(text, n_bytes, row, subset, _ordinal(value))
 
 
 class Template:

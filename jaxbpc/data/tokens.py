@@ -25,7 +25,7 @@ from jaxbpc.config import fingerprint
 from jaxbpc.data import corpora, tiktoken
 from jaxbpc.errors import InputError
 
-_VERSION = 2  # of the cache's layout and of the rules above
+_VERSION = 3  # of the cache's layout and of the rules above
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -79,7 +79,10 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
         )
     for name in names:
         digest.update(f"{name}\0".encode())
-        digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        try:
+            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        except OSError as e:
+            raise InputError(f"{folder / name}: cannot be read ({e.strerror}): check the file")
     return digest.hexdigest()
 
 
@@ -148,15 +151,22 @@ def stream(
 
 
 def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
-    meta = json.loads((folder / "meta.json").read_text())
     arrays = {}
-    for name, dtype in _ARRAYS.items():
-        data: np.ndarray = np.zeros(0, dtype)
-        if (folder / name).stat().st_size:  # an empty file cannot be mapped
-            data = np.memmap(folder / name, dtype, mode="r")
-        arrays[name] = data
-    if len(arrays["token_ids"]) != meta["n_tokens"]:
-        raise InputError(f"{folder}: a damaged token cache: remove it, it is made again")
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        for name, dtype in _ARRAYS.items():
+            with open(folder / name, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != meta["sha256"][name]:
+                raise ValueError(f"{name} is not what was written")
+            data: np.ndarray = np.zeros(0, dtype)
+            if (folder / name).stat().st_size:  # an empty file cannot be mapped
+                data = np.memmap(folder / name, dtype, mode="r")
+            arrays[name] = data
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(
+            f"{folder}: a damaged token cache ({str(e)[:100]}): remove it, it is made again"
+        )
     arrays["documents"] = arrays["documents"].reshape(-1, len(record.DOCUMENT_COLUMNS))
     first = arrays["documents"][:, 0]
     return TokenStream(
@@ -182,6 +192,12 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
     max_id = -1
     subsets: dict[str, int] = {}
     files = {name: open(temporary / name, "wb") for name in _ARRAYS}  # noqa: SIM115
+    digests = {name: hashlib.sha256() for name in _ARRAYS}
+
+    def write(name: str, data: bytes) -> None:
+        files[name].write(data)
+        digests[name].update(data)
+
     try:
         for batch in _batches(corpora.documents(path, samples, template)):
             kept = [d for d in batch if d.text]
@@ -192,9 +208,10 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
                     subset = subsets.setdefault(document.subset, len(subsets))
                 n_text = len(document.text)
                 fields = (n_tokens, n_text, document.n_bytes, document.row, document.date, subset)
-                files["documents"].write(np.array(fields, np.int64).tobytes())
-                files["token_ids"].write(ids.tobytes())
-                files["token_char_end"].write(np.where(ends < 0, -1, ends + n_characters).tobytes())
+                write("documents", np.array(fields, np.int64).tobytes())
+                write("token_ids", ids.tobytes())
+                ends = np.where(ends < 0, -1, ends + n_characters)
+                write("token_char_end", ends.tobytes())
                 n_tokens += len(ids)
                 n_characters += n_text
                 max_id = max(max_id, int(ids.max(initial=0)))
@@ -203,7 +220,14 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
     finally:
         for file in files.values():
             file.close()
-    meta = {"n_tokens": n_tokens, "empty_documents": empty, "max_id": max_id, "n_bos": n_bos}
+    if n_characters and not n_tokens:
+        raise InputError(
+            f"{path}: the tokenizer gives no token for its text: give another as "
+            "--config.model.tokenizer"
+        )
+    meta: dict[str, Any] = {"n_tokens": n_tokens, "empty_documents": empty}
+    meta |= {"max_id": max_id, "n_bos": n_bos}
+    meta["sha256"] = {name: digest.hexdigest() for name, digest in digests.items()}
     record.write_json(temporary / "meta.json", meta | {"subsets": list(subsets)})
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(temporary, folder)
@@ -231,9 +255,15 @@ def _encode(
         return
     texts = [d.text for d in documents]
     offsets = bool(tokenizer.is_fast)
-    encoded = tokenizer(
-        texts, truncation=False, padding=False, return_offsets_mapping=offsets, verbose=False
-    )
+    try:
+        encoded = tokenizer(
+            texts, truncation=False, padding=False, return_offsets_mapping=offsets, verbose=False
+        )
+    except Exception as e:  # as above
+        raise InputError(
+            f"the tokenizer fails on rows {documents[0].row} to {documents[-1].row} (from 0): "
+            f"{str(e)[:160]}: give another as --config.model.tokenizer"
+        )
     for i, text in enumerate(texts):
         ids = np.array(encoded["input_ids"][i], np.uint32)
         ends = np.full(len(ids), -1, np.int64)

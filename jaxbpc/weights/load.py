@@ -246,7 +246,7 @@ def _read(file: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct]) -> dict
     context.checkpoint_layout = ocp.options.CheckpointLayout.SAFETENSORS
     try:
         with context:
-            return ocp.load(file.resolve(), abstract)
+            return ocp.load(file.absolute(), abstract)
     except (OSError, ValueError) as e:
         reason = " ".join(str(e).split())[:160]
         raise InputError(f"{file}: cannot be read ({reason}): download it again")

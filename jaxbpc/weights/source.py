@@ -50,7 +50,7 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
     Raises:
       InputError: neither a folder nor a hub id that can be had; the remedy is told.
     """
-    folder = pathlib.Path(path).expanduser()
+    folder = pathlib.Path(os.path.expanduser(path))  # pathlib's raises for an unknown user
     if folder.is_dir():
         return folder
     if folder.is_file():
@@ -101,11 +101,12 @@ def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
       InputError: no safetensors, an index that is wrong, or a file that is damaged.
     """
     index = folder / INDEX
-    if index.is_file():
+    named: dict[str, str] = {}
+    if (folder / SINGLE).is_file():  # goes before an index, as in transformers
+        files = [folder / SINGLE]
+    elif index.is_file():
         named = _read_index(index)
         files = sorted({folder / name for name in named.values()})
-    elif (folder / SINGLE).is_file():
-        files = [folder / SINGLE]
     else:
         raise InputError(
             f"{folder} has no {SINGLE} and no {INDEX}: weights are read from safetensors alone, "
@@ -119,7 +120,7 @@ def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
                     f"{file}: tensor {name!r} is in {found[name].file.name} as well: remove one"
                 )
             found[name] = tensor
-    if index.is_file() and (lost := sorted(named.keys() - found.keys())):
+    if lost := sorted(named.keys() - found.keys()):
         raise InputError(f"{index} names tensors that no file has: {', '.join(lost[:20])}")
     return found
 
@@ -128,7 +129,7 @@ def _read_index(index: pathlib.Path) -> dict[str, str]:
     """Tensor name → file name. Files outside of the folder are refused."""
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        items = dict(named).items()
+        items = {**named}.items()
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{index}: no readable `weight_map` ({type(e).__name__}): mend the file")
     for file in set(map(str, named.values())):
