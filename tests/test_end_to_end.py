@@ -143,3 +143,13 @@ def test_a_signal_keeps_what_is_scored(run, monkeypatch):
     result = run("stopped")
     assert [life["windows_scored"] for life in result.runs] == [17, 17]
     assert result.corpora["text"] == want
+
+
+def test_weights_that_are_links_without_a_suffix(run):
+    """As the hub's cache keeps them: snapshots/…/model.safetensors → blobs/HASH."""
+    want = run("plain").corpora
+    path = run.path / "model" / "model.safetensors"
+    blob = run.path / "3040f1"
+    path.rename(blob)
+    path.symlink_to(blob)
+    assert run("linked").corpora == want

@@ -149,6 +149,8 @@ def _read_header(file: pathlib.Path) -> dict[str, Tensor]:
                 result[name] = Tensor(file, tuple(piece.get_shape()), piece.get_dtype())
             return result
     except FileNotFoundError:
+        if file.is_file():  # the library says the same of a file that may not be read
+            raise InputError(f"{file}: cannot be read: check its permissions")
         raise InputError(f"{file} does not exist, though {INDEX} names it: download it again")
     except (OSError, safetensors.SafetensorError) as e:
         reason = " ".join(str(e).split())[:160]
