@@ -13,7 +13,7 @@ import numpy as np
 from jaxbpc.models import kernels
 from jaxbpc.models.dense import dot
 
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 192
 
 
 @dataclasses.dataclass(frozen=True)
