@@ -105,6 +105,7 @@ def main() -> None:
     rows: dict[str, list[dict]] = {side: [] for side in sides}
     for window in ids:
         for side, process in sides.items():
+            time.sleep(1)  # threads of the other side may still spin
             print(json.dumps(window.tolist()), file=process.stdin, flush=True)
             rows[side].append(json.loads(process.stdout.readline()))
     for process in sides.values():

@@ -90,11 +90,15 @@ def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Flops:
-    """Useful floating-point operations of one window: matrix products, attention, head."""
+    """Useful floating-point operations of one window: matrix products, attention, head.
+
+    experts: the products' share that routed experts do, a grouped product.
+    """
 
     matmul: float
     attention: float
     head: float
+    experts: float = 0.0
 
     @property
     def total(self) -> float:
@@ -108,14 +112,16 @@ def flops(arch: Arch, length: int, rows: int) -> Flops:
     Of the last layer, queries, output and MLP are needed at the scored rows alone; attention
     counts the keys that a query may see. Padding is no use and is not counted.
     """
-    matmul = attention = 0.0
+    matmul = attention = experts = 0.0
     for i, layer in enumerate(arch.layers):
         n = rows if i == arch.n_layers - 1 else length
         at_all, at_rows, per_pair = _attention_parameters(arch)
         matmul += 2 * (length * at_all + n * (at_rows + _mlp_parameters(arch, layer.experts)))
         attention += 2 * per_pair * _n_pairs(length, n, layer.window)
+        if layer.experts and arch.experts is not None:
+            experts += 2 * n * arch.embed * 3 * arch.experts.top * arch.experts.size
     head = 2.0 * rows * (arch.embed_size or arch.embed) * arch.vocab_size
-    return Flops(matmul, attention, head)
+    return Flops(matmul, attention, head, experts)
 
 
 def _attention_parameters(arch: Arch) -> tuple[int, int, int]:

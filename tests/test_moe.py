@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxbpc import sharding
+from jaxbpc.models import moe
 from jaxbpc.models.arch import Clamped, Experts
 from jaxbpc.models.moe import MoE
 
@@ -44,14 +45,20 @@ def by_a_loop(p, x_BTD, combine):
     return y_BTD
 
 
+@pytest.fixture(params=[True, False], ids=["experts gathered", "tokens gathered"])
+def gathered(request, monkeypatch):
+    """Whether experts may come to the tokens where they lie over the tokens' axis."""
+    monkeypatch.setattr(moe, "_WORTH", 1000 * request.param)
+
+
 @pytest.mark.parametrize("mesh_shape", MESHES, ids=str)
 @pytest.mark.parametrize("n", [4, 5, 6, 8])
-def test_experts_on_a_mesh(n, mesh_shape):
+def test_experts_on_a_mesh(n, mesh_shape, gathered):
     compare(n, mesh_shape, B, biases=True)
 
 
 @pytest.mark.parametrize("n", [5, 6, 8])
-def test_without_biases(n):
+def test_without_biases(n, gathered):
     compare(n, (2, 2, 2), B, biases=False)
 
 

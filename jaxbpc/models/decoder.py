@@ -63,20 +63,25 @@ class Layer(nnx.Module):
         if self.placement == "after":
             attended = self.attention(self._operand(x_BTD), n_rows, window)
             x_BCD = _normed(self.attention_norm, x_BCD + _done(attended))
-            return _normed(self.mlp_norm, x_BCD + _done(self.mlp(self._operand(x_BCD))))
+            return _normed(self.mlp_norm, x_BCD + self._through_mlp(self._operand(x_BCD)))
         normed_BTD = self._operand(_normed(self.attention_norm, x_BTD))
         attended = _done(self.attention(normed_BTD, n_rows, window))
         if self.placement.startswith("parallel"):
             mlp_in = normed_BTD[:, first:]
             if self.mlp_norm is not None:
                 mlp_in = self._operand(self.mlp_norm(x_BCD))
-            added = attended + _done(self.mlp(mlp_in))
+            added = attended + self._through_mlp(mlp_in)
             return constrain(x_BCD + self.scale * added, "batch", None, None)
         x_BCD = x_BCD + self.scale * _normed(self.attention_out_norm, attended)
         x_BCD = constrain(x_BCD, "batch", None, None)
-        added = _done(self.mlp(self._operand(_normed(self.mlp_norm, x_BCD))))
+        added = self._through_mlp(self._operand(_normed(self.mlp_norm, x_BCD)))
         added = _normed(self.mlp_out_norm, added)
         return constrain(x_BCD + self.scale * added, "batch", None, None)
+
+    def _through_mlp(self, x: jax.Array) -> jax.Array:
+        """A product comes last but in experts, whose sum over choices takes the residual's in."""
+        y = self.mlp(x)
+        return y if isinstance(self.mlp, MoE) else _done(y)
 
     def _operand(self, x: jax.Array) -> jax.Array:
         """`x` as products take it, in memory: fused into them it would be made for each tile."""

@@ -6,7 +6,8 @@ multiply the groups with their experts' matrices in one grouped product (`jax.la
 The complication is the mesh. Experts lie over fsdp and tensor where their number divides, else over
 one of them; what is not used for experts splits their matrices as it does all others. Each device
 computes what its experts (or its part of each) give to the tokens of its group, and the parts are
-added. Nothing has a capacity: a device whose experts are chosen more often takes more rounds.
+added; or, where that moves less, it gathers the experts and keeps its tokens. Nothing has a
+capacity: a device whose experts are chosen more often takes more rounds.
 Axes: `decoder.py`; E experts, X choices a token, M = B·T·X pairs.
 """
 
@@ -20,6 +21,11 @@ from flax import nnx
 from jaxbpc import sharding
 from jaxbpc.models import arch as arch_lib
 from jaxbpc.models.dense import MLP, Linear, dot, gated, param
+
+# A layer's experts are gathered where they take at most so many bytes, and so many times those that
+# tokens would travel.
+_MOST_GATHERED = 4 * 2**30
+_WORTH = 4
 
 
 class Router(nnx.Module):
@@ -127,6 +133,9 @@ def _on_device(x, chosen, weights, values, specs, batch, activation) -> jax.Arra
     """What one device does; see the top of the file."""
     over = _axes(specs[0][0])  # of the mesh, for experts
     spread = "fsdp" in over and "fsdp" in _axes(batch[0])
+    if spread and over == ("fsdp",) and _worth_gathering(x, values):
+        values = [jax.lax.all_gather(v, "fsdp", axis=0, tiled=True) for v in values]
+        over, spread = (), False
     if spread:  # the group's tokens come to the experts
         x, chosen, weights = (
             jax.lax.all_gather(a, "fsdp", axis=0, tiled=True) for a in (x, chosen, weights)
@@ -151,6 +160,18 @@ def _on_device(x, chosen, weights, values, specs, batch, activation) -> jax.Arra
     if spread:
         return jax.lax.psum_scatter(y, "fsdp", scatter_dimension=0, tiled=True)
     return jax.lax.psum(y, "fsdp") if "fsdp" in over else y
+
+
+def _worth_gathering(x_BTD: jax.Array, values: list[jax.Array]) -> bool:
+    """Whether experts' matrices come to the tokens, not the tokens to the experts.
+
+    All experts are then on each device: none waits for one that is chosen more often, and matrices,
+    unlike tokens, can come while the layer before is computed. Tokens travel as operands and return
+    as float32.
+    """
+    n_bytes = sum(v.nbytes for v in values) * jax.lax.axis_size("fsdp")
+    travel = x_BTD.size * (x_BTD.dtype.itemsize + 4) * jax.lax.axis_size("fsdp")
+    return n_bytes <= min(_MOST_GATHERED, _WORTH * travel)
 
 
 def _axes(entry) -> tuple[str, ...]:
@@ -184,7 +205,7 @@ def _local(x_BTD, chosen_BTX, weights_BTX, values, first, n_parts: int, activati
         inside = jnp.minimum(ends_E, begin + share) - jnp.maximum(ends_E - sizes_E, begin)
         experts = jnp.minimum(expert_M[pairs], n_experts - 1)
         x = x_ND[pairs // n_choices]
-        return _through(x, experts, jnp.maximum(inside, 0), values, activation).astype(x.dtype)
+        return _through(x, experts, jnp.maximum(inside, 0), values, activation)
 
     if n_parts == 1:
         y_MD = take(0)
@@ -193,14 +214,22 @@ def _local(x_BTD, chosen_BTX, weights_BTX, values, first, n_parts: int, activati
             lambda state: state[0] < ends_E[-1],
             lambda state: (
                 state[0] + share,
-                jax.lax.dynamic_update_slice_in_dim(state[1], take(state[0]), state[0], 0),
+                jax.lax.dynamic_update_slice_in_dim(
+                    state[1], take(state[0]).astype(x_BTD.dtype), state[0], 0
+                ),
             ),
             (jnp.int32(0), jnp.zeros((share * n_parts, D), x_BTD.dtype)),
         )
-    y_BTXD = y_MD[jnp.argsort(order_M)].reshape(B, T, n_choices, D).astype(jnp.float32)
-    mine_BTX = mine_M.reshape(B, T, n_choices)
-    weighted = jnp.where(mine_BTX[..., None], y_BTXD * weights_BTX[..., None], 0.0)
-    return jnp.sum(weighted, axis=2)
+    # A sum over the choices one by one: as an axis, so short, they would fill an eighth of a tile.
+    places_NX, mine_NX = (a.reshape(-1, n_choices) for a in (jnp.argsort(order_M), mine_M))
+    weights_NX = weights_BTX.reshape(-1, n_choices)
+    total_ND = jnp.zeros((), jnp.float32)
+    for i in range(n_choices):
+        y_ND = y_MD[places_NX[:, i]].astype(jnp.float32)
+        if n_parts > 1:
+            y_ND = jnp.where(mine_NX[:, i, None], y_ND, 0.0)
+        total_ND = total_ND + y_ND * weights_NX[:, i, None]
+    return total_ND.reshape(B, T, D)
 
 
 def _through(x_MD, experts_M, sizes_E, values, activation) -> jax.Array:
