@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxbpc import sharding
+from jaxbpc.chips import CHIPS
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
 from jaxbpc.models import kernels
@@ -55,10 +56,10 @@ def choose(
       InputError: a mesh that does not fit the devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    dtype = _dtype(settings.model_dtype, devices[0])
+    dtype = dtype_on(settings.model_dtype, devices[0])
     memory = _memory_bytes(devices[0])
     sizes = settings.mesh
-    n_bytes = n_parameters(Decoder(arch, dtype, "xla", own_head)) * dtype.itemsize
+    n_bytes = parameter_bytes(arch, own_head, dtype)
     window = activation_bytes(arch, settings.window_block_size, dtype)
     if not any(sizes) and memory and n_bytes + window > _USABLE * memory:
         sizes = (0, -1, 0)  # one copy of the model over all devices
@@ -70,6 +71,11 @@ def choose(
         batch = 1 if devices[0].platform == "cpu" else max(1, min(_BATCH, int(room // window)))
     kind = attention(settings.model_attention, arch, dtype, devices[0].platform)
     return Layout(dtype, kind, mesh, batch, stacked=devices[0].platform != "cpu")
+
+
+def parameter_bytes(arch: Arch, own_head: bool, dtype: np.dtype) -> int:
+    """Bytes of one copy of a model's parameters."""
+    return n_parameters(Decoder(arch, dtype, "xla", own_head)) * dtype.itemsize
 
 
 def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:
@@ -182,7 +188,7 @@ def attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:
     return "blocked"
 
 
-def _dtype(name: str, device: jax.Device) -> np.dtype:
+def dtype_on(name: str, device: jax.Device) -> np.dtype:
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
     return jax.numpy.dtype(name)
@@ -190,7 +196,10 @@ def _dtype(name: str, device: jax.Device) -> np.dtype:
 
 def _memory_bytes(device: jax.Device) -> int:
     """Bytes that a device may use; 0 where it does not tell (a CPU)."""
-    stats = device.memory_stats() if device.platform != "cpu" else None
+    try:
+        stats = device.memory_stats() if device.platform != "cpu" else None
+    except jax.errors.JaxRuntimeError:  # of a topology: no device is there
+        return CHIPS[device.device_kind].memory_bytes if device.device_kind in CHIPS else 0
     return int((stats or {}).get("bytes_limit", 0))
 
 

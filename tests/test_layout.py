@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
-    0: "__init__ config errors results reduce record hlo data.windows models.arch models.fields "
+    0: "__init__ chips config errors results reduce record hlo data.windows models.arch models.fields "
     "models.families",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source",
@@ -15,7 +15,7 @@ FLOORS = {
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
     3: "weights.names weights.assemble weights.load weights.wheel data.batches layout score",
-    4: "evaluate",
+    4: "evaluate plan",
     5: "main prepare convert",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

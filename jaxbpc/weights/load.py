@@ -46,11 +46,11 @@ class Checkpoint:
     own_head: bool
 
 
-def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
-    """Reads config.json and the headers of the weights; nothing of the weights themselves.
+def read_arch(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Arch]:
+    """(config.json's fields, the family's module, the architecture); needs no weights.
 
     Raises:
-      InputError: an unknown architecture, or all missing, extra and misshapen tensors at once.
+      InputError: an unknown architecture, or one that is not understood.
     """
     config = source.read_config(folder)
     kind = config.get("model_type")
@@ -60,8 +60,17 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
             f"knows; it knows {', '.join(sorted(FAMILIES))}"
         )
     family = FAMILIES[kind]
-    where = str(folder / "config.json")
-    arch = family.to_arch(config, where)
+    return config, family, family.to_arch(config, str(folder / "config.json"))
+
+
+def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
+    """Reads config.json and the headers of the weights; nothing of the weights themselves.
+
+    Raises:
+      InputError: an unknown architecture, or all missing, extra and misshapen tensors at once.
+    """
+    config, family, arch = read_arch(folder)
+    kind, where = config["model_type"], str(folder / "config.json")
     quantized.check(config, where, any(name.endswith(quantized.BLOCKS) for name in family.NAMES))
     in_file = source.tensors(folder)
     spelt = names.canonical(list(in_file), getattr(family, "PREFIXES", {}))
@@ -143,7 +152,11 @@ def load(
 
 def abstract(checkpoint: Checkpoint, dtype, mesh, attention: str, stacked: bool = False) -> Decoder:
     """The model as `load` returns it, with ShapeDtypeStructs (and their shardings) for arrays."""
-    model = Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head, stacked)
+    return placed(Decoder(checkpoint.arch, dtype, attention, checkpoint.own_head, stacked), mesh)
+
+
+def placed(model: Decoder, mesh: jax.sharding.Mesh) -> Decoder:
+    """An abstract model, now with the shardings of its parameters on a mesh."""
     shardings = parameter_shardings(model, mesh)
     for name, variable in parameters(model).items():
         made = variable.get_value()
