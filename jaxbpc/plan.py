@@ -8,10 +8,12 @@
 --json       the result as a file
 --dump       folder for the compiled program's text, to count in
 
-Needs libtpu (pip install 'libtpu==0.0.42.*'), no TPU, and of the model its config.json alone.
+Needs the TPU compiler (pip install 'jaxbpc[tpu]'), no TPU, and of the model its config.json alone.
+What the compiler says, what is counted and what is assumed is told apart.
 """
 
 import dataclasses
+import importlib.util
 import json
 import math
 import os
@@ -24,7 +26,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxbpc import cli
+from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
+from jaxbpc.models.arch import Arch
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "generation:shape")
@@ -38,6 +42,7 @@ GIB = 2**30
 ATTENTION_SHARE, EXPERTS_SHARE = 0.5, 0.7
 # Of the paper's three corpora; a token of a recent tokenizer is some 3.5 of their characters.
 PAPER_CHARACTERS, CHARACTERS_A_TOKEN = 330e6, 3.5
+_MOST_COMPILED = 12
 
 
 def main() -> None:
@@ -53,8 +58,8 @@ def main() -> None:
     settings = config_lib.validate(_CONFIG.value)
     folder = source.resolve(settings.model_path, settings.model_revision, weights=False)
     arch = load.read_arch(folder)[2]
-    devices = topology(_TOPOLOGY.value)
-    found = search(settings, arch, devices) if _SEARCH.value else [plan(settings, arch, devices)]
+    make = search if _SEARCH.value else plans
+    found = make(settings, arch, _TOPOLOGY.value)
     best = found[0]
     if _DUMP.value and best.text:
         place = pathlib.Path(_DUMP.value)
@@ -129,45 +134,47 @@ def topology(name: str) -> list:
     if math.prod(sizes) < 4:  # less than a host
         more["chips_per_host_bounds"] = tuple([*sizes, 1][:3])
     try:
-        return list(topologies.get_topology_desc(topology_name=name, platform="tpu", **more).devices)
+        described = topologies.get_topology_desc(topology_name=name, platform="tpu", **more)
     except Exception as e:  # libtpu is missing, or refuses the name
         reason = " ".join(str(e).split())[:200]
-        if "libtpu" in reason:
-            reason += "; pip install 'libtpu==0.0.42.*' (the one of this jax)"
+        if importlib.util.find_spec("libtpu") is None:
+            reason = "the TPU compiler is missing: pip install 'jaxbpc[tpu]' (no TPU is needed)"
         raise InputError(f"--topology {name!r}: {reason}")
+    return list(described.devices)
 
 
-def plan(settings, arch, devices) -> Plan:
-    """Compiles the step of `settings` for a model on `devices`: seconds to minutes.
+def plans(settings: Settings, arch: Arch, name: str) -> list[Plan]:
+    """One plan, of the layout that a run would choose where `settings` leaves it open."""
+    return [_plan(settings, arch, name, topology(name))]
 
-    Args:
-      settings: `config.Settings`; what it leaves open is chosen as a run would.
-    """
-    from jaxbpc import hlo, layout, score
+
+def _plan(settings: Settings, arch: Arch, name: str, devices: list) -> Plan:
+    """Compiles the step: seconds to minutes."""
+    from jaxbpc import layout, score
     from jaxbpc.chips import CHIPS
     from jaxbpc.models.decoder import Decoder, n_parameters
     from jaxbpc.weights import load
 
     chosen = layout.choose(settings, arch, not arch.tied, devices)
-    mesh = chosen.mesh
-    kind = devices[0].device_kind
-    chip = CHIPS.get(kind)
-    args = (arch, chosen.dtype, chosen.attention, not arch.tied, chosen.stacked)
-    model = load.placed(Decoder(*args), mesh)
-    useful = layout.flops(arch, settings.window_block_size, settings.window_stride)
+    chip = CHIPS.get(devices[0].device_kind)
+    kind = chosen.attention
+    made = Decoder(arch, chosen.dtype, kind, not arch.tied, chosen.stacked)
+    model = load.placed(made, chosen.mesh)
     known = Plan(
-        topology=_TOPOLOGY.value if flags.FLAGS.is_parsed() else "",
-        chip=chip.name if chip else kind,
+        topology=name,
+        chip=chip.name if chip else devices[0].device_kind,
         n_devices=len(devices),
-        mesh=dict(mesh.shape),
+        mesh=dict(chosen.mesh.shape),
         batch_per_device=chosen.batch_per_device,
         dtype=chosen.dtype.name,
-        attention=chosen.attention,
+        attention=kind,
         fits=False,
-        flops_per_window=useful.total,
+        flops_per_window=layout.flops(
+            arch, settings.window_block_size, settings.window_stride
+        ).total,
         parameter_bytes_per_device=_bytes_per_device(model),
     )
-    step = score.Step(Decoder.hidden, Decoder.output, mesh)
+    step = score.Step(Decoder.hidden, Decoder.output, chosen.mesh)
     shape = (chosen.batch_size, settings.window_block_size)
     try:
         compiled = step.compile(model, shape, settings.window_stride)
@@ -176,33 +183,44 @@ def plan(settings, arch, devices) -> Plan:
             raise
         needed = n_parameters(model) * chosen.dtype.itemsize
         return dataclasses.replace(known, note=_too_large(str(e), known, needed, chip))
-    cost = hlo.cost(text := compiled.as_text())
-    windows = chosen.batch_size / len(devices)
-    kernels = rate = None
+    return _costed(known, settings, arch, chosen, compiled, chip)
+
+
+def _costed(known: Plan, settings: Settings, arch: Arch, chosen, compiled, chip) -> Plan:
+    """`known` with what the compiled step says of itself."""
+    from jaxbpc import hlo, layout
+
+    text = compiled.as_text() or ""
+    cost = hlo.cost(text)
+    useful = layout.flops(arch, settings.window_block_size, settings.window_stride)
+    windows = chosen.batch_size / known.n_devices
+    kernels, rate = 0.0, None
     if chip:
         attention = useful.attention * (chosen.attention == "splash")
         kernels = attention / ATTENTION_SHARE + useful.experts / EXPERTS_SHARE
         kernels *= windows / chip.flop_per_cycle
         rate = chosen.batch_size / ((cost.cycles + kernels) / chip.clock_hz)
     products = (useful.total - useful.attention) * windows
+    memory = compiled.memory_analysis()
     return dataclasses.replace(
         known,
         fits=True,
-        peak_bytes_per_device=compiled.memory_analysis().peak_memory_in_bytes,
+        peak_bytes_per_device=memory and memory.peak_memory_in_bytes,
         cycles=cost.cycles,
-        kernel_cycles=kernels or 0.0,
-        flop_per_cycle=products / (cost.cycles + (kernels or 0.0)),
+        kernel_cycles=kernels,
+        flop_per_cycle=products / (cost.cycles + kernels),
         windows_per_s=rate,
-        collectives=tuple(_named(c, mesh) for c in cost.collectives),
+        collectives=tuple(_named(c, chosen.mesh) for c in cost.collectives),
         text=text,
     )
 
 
-def search(settings, arch, devices) -> list[Plan]:
-    """Plans of all layouts that may fit, the fastest first; those that do not fit last."""
+def search(settings: Settings, arch: Arch, name: str) -> list[Plan]:
+    """Plans of layouts that may fit, the fastest first; those that do not fit last."""
     from jaxbpc import layout
     from jaxbpc.chips import CHIPS
 
+    devices = topology(name)
     n = len(devices)
     chip = CHIPS.get(devices[0].device_kind)
     dtype = layout.dtype_on(settings.model_dtype, devices[0])
@@ -216,14 +234,12 @@ def search(settings, arch, devices) -> list[Plan]:
             if heads and tensor <= 16 and (not chip or need < 1.2 * chip.memory_bytes):
                 candidates.append((tensor, -batch, n // (fsdp * tensor), fsdp))
     if not candidates:
-        return [plan(settings, arch, devices)]  # it says what would fit
+        return [_plan(settings, arch, name, devices)]  # it says what would fit
     found = []
     # Tensor parallelism last; of the rest the largest batches first: they hide exchanges.
     for i, (tensor, batch, data, fsdp) in enumerate(sorted(candidates)[:_MOST_COMPILED]):
-        one = dataclasses.replace(
-            settings, mesh=(data, fsdp, tensor), batch_per_device=-batch
-        )
-        found.append(plan(one, arch, devices))
+        one = dataclasses.replace(settings, mesh=(data, fsdp, tensor), batch_per_device=-batch)
+        found.append(_plan(one, arch, name, devices))
         told = "does not fit"
         if found[-1].fits:
             told = f"{found[-1].windows_per_s or 0:.1f} windows/s"
@@ -233,9 +249,6 @@ def search(settings, arch, devices) -> list[Plan]:
             file=sys.stderr,
         )
     return sorted(found, key=lambda p: (not p.fits, -(p.windows_per_s or p.flop_per_cycle or 0)))
-
-
-_MOST_COMPILED = 24
 
 
 def _divisors(n: int) -> list[int]:
@@ -253,7 +266,7 @@ def _bytes_per_device(model) -> int:
     return total
 
 
-def _named(collective, mesh) -> dict[str, Any]:
+def _named(collective: Any, mesh) -> dict[str, Any]:
     """A collective with the axes of the mesh whose devices take part in it."""
     names = list(mesh.shape)
     axes = [
@@ -300,10 +313,10 @@ def table(p: Plan) -> str:
     ]
     if p.windows_per_s and p.paper_hours:
         lines += [
-            f"windows/s       {p.windows_per_s:10.1f} (estimate: exchanges that are not hidden and "
-            "the host are not in it)",
-            f"paper's corpora {p.paper_hours:10.2f} hours, {p.paper_hours * p.n_devices:.1f} device "
-            f"hours (330 M characters, {CHARACTERS_A_TOKEN} a token)",
+            f"windows/s       {p.windows_per_s:10.1f} (estimate, without the host and exchanges "
+            "that nothing hides)",
+            f"paper's corpora {p.paper_hours:10.2f} hours, {p.paper_hours * p.n_devices:.1f} "
+            f"device hours (330 M characters, {CHARACTERS_A_TOKEN} a token)",
         ]
     for c in p.collectives[:6]:
         lines.append(

@@ -1,0 +1,179 @@
+"""Plans: what is counted against the step itself, and what the TPU compiler says of small models.
+
+Compiling for a TPU needs its compiler (the `tpu` extra), not a TPU.
+"""
+
+import functools
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxbpc import layout, plan, score
+from jaxbpc.models.decoder import Decoder
+from jaxbpc.models.families import FAMILIES
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 1024,
+    "max_position_embeddings": 2048,
+}
+QWEN3_MOE = {
+    "model_type": "qwen3_moe",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "moe_intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "norm_topk_prob": True,
+    "vocab_size": 256,
+    "max_position_embeddings": 2048,
+}
+needs_compiler = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
+)
+
+
+def counted(jaxpr) -> float:
+    """FLOPs of all products of a program without loops."""
+    total = 0.0
+    for eqn in jaxpr.eqns:
+        shapes = [getattr(v.aval, "shape", ()) for v in eqn.invars]
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            out = math.prod(eqn.outvars[0].aval.shape)
+            total += 2 * out * math.prod(shapes[0][axis] for axis in contracted)
+        elif eqn.primitive.name.startswith("ragged_dot"):
+            total += 2 * math.prod(shapes[0]) * shapes[1][-1]
+        for value in eqn.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                assert eqn.primitive.name not in ("scan", "while")
+                total += counted(inner)
+    return total
+
+
+@pytest.mark.parametrize("config", [LLAMA, QWEN3_MOE], ids=["llama", "qwen3_moe"])
+def test_flops_are_those_of_the_step(config):
+    """All but attention's: scores are computed whole here, counted where a query may see."""
+    length, rows = 256, 128
+    arch = FAMILIES[config["model_type"]].to_arch(config, "config.json")
+    model = Decoder(arch, jnp.float32, "xla")
+
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    targets = jax.ShapeDtypeStruct((1, rows), jnp.int32)
+    unrolled = functools.partial(score.nll, unroll=True)
+    program = jax.make_jaxpr(lambda m, t, y: unrolled(m.hidden(t, rows), m.output(), y))(
+        model, tokens, targets
+    )
+    useful = layout.flops(arch, length, rows)
+    a = arch.attention
+    whole = 4 * a.n_heads * a.head_size * length * (length * (arch.n_layers - 1) + rows)
+    assert counted(program.jaxpr) == pytest.approx(useful.matmul + useful.head + whole, rel=1e-9)
+    assert useful.attention < whole
+
+
+def command(*arguments, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "jaxbpc.plan", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | (env or {}),
+    )
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A function config → the arguments that plan for it, of a folder with config.json alone."""
+
+    def make(config):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return ["--config", "configs/llama.py", f"--config.model.path={tmp_path}"]
+
+    return make
+
+
+@needs_compiler
+def test_fits(model, tmp_path):
+    out, dump = tmp_path / "plan.json", tmp_path / "dump"
+    made = command(
+        *model(LLAMA),
+        "--topology=v5e:2x2",
+        "--config.mesh.fsdp=4",
+        f"--json={out}",
+        "--config.batch_per_device=2",
+        f"--dump={dump}",
+    )
+    assert made.returncode == 0, made.stderr
+    assert "windows/s" in made.stdout
+    result = json.loads(out.read_text())
+    assert result["fits"]
+    assert result["layout"] == {"mesh": {"data": 1, "fsdp": 4, "tensor": 1}, "batch_per_device": 2}
+    n = 2 * 1024 * 512 + 4 * (512 * 512 * 2 + 512 * 256 * 2 + 3 * 512 * 1024) + 9 * 512
+    assert result["parameter_bytes_per_device"] == pytest.approx(2 * n / 4, rel=0.01)
+    assert result["peak_bytes_per_device"] > result["parameter_bytes_per_device"]
+    assert result["windows_per_s"] > 0
+    assert 0 < result["flop_per_cycle"] < 131072
+    assert any(c["kind"] == "all-gather" and c["axis"] == "fsdp" for c in result["collectives"])
+    assert "estimated_cycles" in (dump / "step.hlo.txt").read_text()
+
+
+@needs_compiler
+def test_does_not_fit(model):
+    large = LLAMA | {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80}
+    made = command(*model(large | {"num_attention_heads": 64}), "--topology=v5e:2x4")
+    assert made.returncode == 0, made.stderr
+    assert "does not fit" in made.stdout
+    assert "want 16 v5e or more" in made.stdout
+
+
+@pytest.mark.long
+@needs_compiler
+def test_search(model, tmp_path):
+    out = tmp_path / "plan.json"
+    made = command(
+        *model(LLAMA | {"num_hidden_layers": 2}), "--topology=v5e:1x1", "--search", f"--json={out}"
+    )
+    assert made.returncode == 0, made.stderr
+    found = json.loads(out.read_text())["searched"]
+    rates = [p["windows_per_s"] for p in found]
+    assert len(found) == 4
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("topology", "told"),
+    [(None, "--topology is missing"), ("v5e", "give generation:shape"), ("v9z:2x2", "v9z:2x2")],
+)
+def test_no_such_topology(model, topology, told):
+    made = command(*model(LLAMA), *([f"--topology={topology}"] if topology else []))
+    assert made.returncode == 2
+    errors = [line for line in made.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert told in errors[0]
+
+
+def test_collectives_are_named_by_axes():
+    from jaxbpc.hlo import Collective
+    from jaxbpc.sharding import make_mesh
+
+    mesh = make_mesh((1, 4, 2))
+    for group, axis in ((4, "fsdp"), (2, "tensor"), (8, "fsdp+tensor"), (3, None)):
+        assert plan._named(Collective("all-gather", 8, group, 1), mesh)["axis"] == axis
+    # Two axes of one size: the text does not tell which.
+    assert plan._named(Collective("all-gather", 8, 2, 1), make_mesh((2, 2, 2)))["axis"] is None
