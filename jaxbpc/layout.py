@@ -189,6 +189,7 @@ def attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:
 
 
 def dtype_on(name: str, device: jax.Device) -> np.dtype:
+    """The dtype of weights: 'auto' is bfloat16 where `device` multiplies it, else float32."""
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
     return jax.numpy.dtype(name)
