@@ -1,6 +1,6 @@
 """Time and memory against the number of windows, the batch and the model's size.
 
-  python benchmarks/growth.py [--windows 60]
+  python benchmarks/growth.py [--windows 150]
 
 Scores a random model on random tokens, each run in a process of its own, through the main job. Ten
 times the windows should take ten times as long, start-up apart, and no more memory. Prints a table
@@ -83,7 +83,7 @@ def work(place: str, model: str, corpus: str, batch: int, run: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--windows", type=int, default=60)
+    parser.add_argument("--windows", type=int, default=150)
     parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:

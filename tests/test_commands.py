@@ -22,14 +22,14 @@ def command(*arguments):
     )
 
 
-@pytest.mark.parametrize("module", ["main", "convert", "prepare"])
+@pytest.mark.parametrize("module", ["main", "convert", "plan", "prepare"])
 def test_help(module):
     done = command(f"jaxbpc.{module}", "--help")
     assert done.returncode == 0
     assert f"python -m jaxbpc.{module}" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["main", "convert", "prepare"])
+@pytest.mark.parametrize("module", ["main", "convert", "plan", "prepare"])
 def test_help_waits_for_no_large_library(module):
     code = f"import sys, jaxbpc.{module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
