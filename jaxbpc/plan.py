@@ -78,7 +78,8 @@ class Plan:
     """What is known of a step that did not run.
 
     From the compiler: fits, bytes, cycles, collectives. Counted: FLOPs. Analytic: kernel_cycles,
-    and with them seconds; exchanges that nothing hides are in none of them.
+    and with them seconds; exchanges that nothing hides are in none of them. flop_per_cycle leaves
+    attention out on both sides.
     """
 
     topology: str
@@ -194,12 +195,14 @@ def _costed(known: Plan, settings: Settings, arch: Arch, chosen, compiled, chip)
     cost = hlo.cost(text)
     useful = layout.flops(arch, settings.window_block_size, settings.window_stride)
     windows = chosen.batch_size / known.n_devices
-    kernels, rate = 0.0, None
+    attention = experts = 0.0
+    rate = None
     if chip:
-        attention = useful.attention * (chosen.attention == "splash")
-        kernels = attention / ATTENTION_SHARE + useful.experts / EXPERTS_SHARE
-        kernels *= windows / chip.flop_per_cycle
-        rate = chosen.batch_size / ((cost.cycles + kernels) / chip.clock_hz)
+        a_cycle = chip.flop_per_cycle / windows
+        if chosen.attention == "splash":
+            attention = useful.attention / ATTENTION_SHARE / a_cycle
+        experts = useful.experts / EXPERTS_SHARE / a_cycle
+        rate = chosen.batch_size / ((cost.cycles + attention + experts) / chip.clock_hz)
     products = (useful.total - useful.attention) * windows
     memory = compiled.memory_analysis()
     return dataclasses.replace(
@@ -207,8 +210,8 @@ def _costed(known: Plan, settings: Settings, arch: Arch, chosen, compiled, chip)
         fits=True,
         peak_bytes_per_device=memory and memory.peak_memory_in_bytes,
         cycles=cost.cycles,
-        kernel_cycles=kernels,
-        flop_per_cycle=products / (cost.cycles + kernels),
+        kernel_cycles=attention + experts,
+        flop_per_cycle=products / (cost.cycles + experts),
         windows_per_s=rate,
         collectives=tuple(_named(c, chosen.mesh) for c in cost.collectives),
         text=text,
@@ -309,7 +312,7 @@ def table(p: Plan) -> str:
         f"peak memory     {p.peak_bytes_per_device / GIB:10.2f} GiB a device (compiler)",
         f"cycles          {p.cycles:10,.0f} a step (compiler) + {p.kernel_cycles:,.0f} of kernels "
         "(analytic)",
-        f"FLOP a cycle    {p.flop_per_cycle:10,.0f}",
+        f"FLOP a cycle    {p.flop_per_cycle:10,.0f} of products, without attention",
     ]
     if p.windows_per_s and p.paper_hours:
         lines += [
