@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxbpc import hlo, layout, score, sharding
 from jaxbpc.models import kernels
-from jaxbpc.models.decoder import Decoder, parameters
+from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.weights import load
 
@@ -92,11 +92,7 @@ def compiled(case: Case):
     topology = topologies.get_topology_desc(topology_name=case.topology, platform="tpu")
     mesh = sharding.make_mesh(case.mesh, topology.devices)
     arch = FAMILIES[case.config["model_type"]].to_arch(case.config, "config.json")
-    model = Decoder(arch, jax.numpy.bfloat16, "splash", stacked=True)
-    shardings = load.parameter_shardings(model, mesh)
-    for name, variable in parameters(model).items():
-        made = variable.get_value()
-        variable.set_value(jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=shardings[name]))
+    model = load.placed(Decoder(arch, jax.numpy.bfloat16, "splash", stacked=True), mesh)
     step = score.Step(Decoder.hidden, Decoder.output, mesh)
     batch = case.batch_per_device * sharding.n_batch_shards(mesh)
     return arch, step.compile(model, (batch, LENGTH), ROWS)

@@ -26,6 +26,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxbpc import cli
+from jaxbpc.chips import CHIPS, GIB
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
@@ -36,7 +37,6 @@ _SEARCH = flags.DEFINE_bool("search", False, "try layouts and rank them")
 _JSON = flags.DEFINE_string("json", None, "file for the result")
 _DUMP = flags.DEFINE_string("dump", None, "folder for the compiled text")
 
-GIB = 2**30
 # The compiler tells no cycles of kernels. Assumed of their chip's peak: attention by blocks a half,
 # grouped products of experts what a large product reaches.
 ATTENTION_SHARE, EXPERTS_SHARE = 0.5, 0.7
@@ -61,16 +61,21 @@ def main() -> None:
     make = search if _SEARCH.value else plans
     found = make(settings, arch, _TOPOLOGY.value)
     best = found[0]
-    if _DUMP.value and best.text:
-        place = pathlib.Path(_DUMP.value)
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "step.hlo.txt").write_text(best.text)
-    if _JSON.value:
-        result = best.as_dict()
-        if _SEARCH.value:
-            result["searched"] = [p.as_dict() for p in found]
-        pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1) + "\n")
     print(ranking(found) if _SEARCH.value else table(best))
+    try:
+        if _DUMP.value and best.text:
+            place = pathlib.Path(_DUMP.value)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "step.hlo.txt").write_text(best.text)
+        if _JSON.value:
+            result = best.as_dict()
+            if _SEARCH.value:
+                result["searched"] = [p.as_dict() for p in found]
+            pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1) + "\n")
+    except OSError as e:
+        raise InputError(
+            f"{e.filename}: cannot be written ({e.strerror}): give another --json or --dump"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Plan:
     n_devices: int
     mesh: dict[str, int]
     batch_per_device: int
+    stride: int
     dtype: str
     attention: str
     fits: bool
@@ -103,10 +109,10 @@ class Plan:
 
     @property
     def paper_hours(self) -> float | None:
-        """Hours for the paper's three corpora at stride 512, at 3.5 characters a token."""
+        """Hours for the paper's three corpora at this stride and 3.5 characters a token."""
         if not self.windows_per_s:
             return None
-        return PAPER_CHARACTERS / CHARACTERS_A_TOKEN / 512 / self.windows_per_s / 3600
+        return PAPER_CHARACTERS / CHARACTERS_A_TOKEN / self.stride / self.windows_per_s / 3600
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -152,7 +158,6 @@ def plans(settings: Settings, arch: Arch, name: str) -> list[Plan]:
 def _plan(settings: Settings, arch: Arch, name: str, devices: list) -> Plan:
     """Compiles the step: seconds to minutes."""
     from jaxbpc import layout, score
-    from jaxbpc.chips import CHIPS
     from jaxbpc.models.decoder import Decoder, n_parameters
     from jaxbpc.weights import load
 
@@ -167,6 +172,7 @@ def _plan(settings: Settings, arch: Arch, name: str, devices: list) -> Plan:
         n_devices=len(devices),
         mesh=dict(chosen.mesh.shape),
         batch_per_device=chosen.batch_per_device,
+        stride=settings.window_stride,
         dtype=chosen.dtype.name,
         attention=kind,
         fits=False,
@@ -221,7 +227,6 @@ def _costed(known: Plan, settings: Settings, arch: Arch, chosen, compiled, chip)
 def search(settings: Settings, arch: Arch, name: str) -> list[Plan]:
     """Plans of layouts that may fit, the fastest first; those that do not fit last."""
     from jaxbpc import layout
-    from jaxbpc.chips import CHIPS
 
     devices = topology(name)
     n = len(devices)
