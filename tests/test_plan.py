@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxbpc import layout, plan, score
+from jaxbpc import estimate, layout, score
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
 
@@ -174,6 +174,6 @@ def test_collectives_are_named_by_axes():
 
     mesh = make_mesh((1, 4, 2))
     for group, axis in ((4, "fsdp"), (2, "tensor"), (8, "fsdp+tensor"), (3, None)):
-        assert plan._named(Collective("all-gather", 8, group, 1), mesh)["axis"] == axis
+        assert estimate._named(Collective("all-gather", 8, group, 1), mesh)["axis"] == axis
     # Two axes of one size: the text does not tell which.
-    assert plan._named(Collective("all-gather", 8, 2, 1), make_mesh((2, 2, 2)))["axis"] is None
+    assert estimate._named(Collective("all-gather", 8, 2, 1), make_mesh((2, 2, 2)))["axis"] is None
