@@ -55,30 +55,23 @@ def mesh_shape(sizes: tuple[int, int, int], n_devices: int) -> tuple[int, int, i
 
 
 def make_mesh(sizes: tuple[int, int, int], devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh (data, fsdp, tensor) over all devices.
-
-    TPU slices are connected by the network alone: `data` goes over them, where it does not divide
-    them `fsdp`.
-
-    Raises:
-      InputError: the sizes do not fit the devices, or the slices.
-    """
+    """The mesh (data, fsdp, tensor) over all devices. Raises InputError where it does not fit."""
     devices = list(jax.devices() if devices is None else devices)
     shape = mesh_shape(sizes, len(devices))
     # Explicit axes, the default of make_mesh, are another programming model: shardings in types.
     auto = (AxisType.Auto,) * len(MESH_AXES)
-    n_slices = len({getattr(d, "slice_index", None) for d in devices})
+    n_slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"}) or 1
     if n_slices == 1:
         return jax.make_mesh(shape, MESH_AXES, axis_types=auto, devices=devices)
-    over = next((i for i in (0, 1) if shape[i] % n_slices == 0), None)
-    if over is None:
-        raise InputError(
-            f"config.mesh (data={shape[0]}, fsdp={shape[1]}, tensor={shape[2]}) does not fit "
-            f"{n_slices} slices: give a data or fsdp that {n_slices} divides"
-        )
-    across = [n_slices if i == over else 1 for i in range(len(shape))]
-    inside = [size // n for size, n in zip(shape, across, strict=True)]
-    placed = mesh_utils.create_hybrid_device_mesh(inside, across, devices)
+    # The network between slices is slow: the axes that exchange least cross it, data first.
+    between, left = [], n_slices
+    for size in shape:
+        between.append(math.gcd(size, left))
+        left //= between[-1]
+    within = [size // n for size, n in zip(shape, between, strict=True)]
+    placed = mesh_utils.create_hybrid_device_mesh(
+        within, between, devices, allow_split_physical_axes=True
+    )
     return Mesh(placed, MESH_AXES, axis_types=auto)
 
 
