@@ -203,7 +203,7 @@ def search(settings: Settings, arch: Arch, name: str, devices: list) -> list[Pla
     candidates = []
     for fsdp, tensor in ((f, t) for f in _divisors(n) for t in _divisors(n // f)):
         heads = arch.attention.n_heads % tensor == 0
-        for batch in (1, 2, 4, 8):
+        for batch in (1, 2, 4):
             need = n_bytes / (fsdp * tensor) + batch * window
             if heads and tensor <= 16 and (not chip or need < 1.2 * chip.memory_bytes):
                 candidates.append((tensor, -batch, n // (fsdp * tensor), fsdp))

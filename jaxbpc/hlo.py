@@ -23,7 +23,7 @@ _ARRAY = re.compile(r"(\w+)\[([\d,]+)\]")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _GROUP = re.compile(
-    r"replica_groups=(?:mesh\[([^\]]*)\] \{([^}]*)\}|\{\{([\d,]*)\}|\[(\d+),(\d+)\])"
+    r"replica_groups=(?:mesh\[([^\]]*)\][^{]*\{([^}]*)\}|\{\{([\d,]*)\}|\[(\d+),(\d+)\])"
 )
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
 

@@ -61,17 +61,19 @@ def make_mesh(sizes: tuple[int, int, int], devices: Sequence[jax.Device] | None 
     # Explicit axes, the default of make_mesh, are another programming model: shardings in types.
     auto = (AxisType.Auto,) * len(MESH_AXES)
     n_slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"}) or 1
-    if n_slices == 1:
-        return jax.make_mesh(shape, MESH_AXES, axis_types=auto, devices=devices)
     # The network between slices is slow: the axes that exchange least cross it, data first.
     between, left = [], n_slices
     for size in shape:
         between.append(math.gcd(size, left))
         left //= between[-1]
     within = [size // n for size, n in zip(shape, between, strict=True)]
-    placed = mesh_utils.create_hybrid_device_mesh(
-        within, between, devices, allow_split_physical_axes=True
-    )
+    # An axis may take a part of a torus's axis: 64 of 16x16 chips.
+    if n_slices == 1:
+        placed = mesh_utils.create_device_mesh(within, devices, allow_split_physical_axes=True)
+    else:
+        placed = mesh_utils.create_hybrid_device_mesh(
+            within, between, devices, allow_split_physical_axes=True
+        )
     return Mesh(placed, MESH_AXES, axis_types=auto)
 
 

@@ -13,9 +13,8 @@ pytestmark = pytest.mark.skipif(
 
 
 def described(topology, n_slices):
-    return topologies.get_topology_desc(
-        topology_name=topology, platform="tpu", num_slices=n_slices
-    ).devices
+    more = {"num_slices": n_slices} if n_slices > 1 else {}
+    return topologies.get_topology_desc(topology_name=topology, platform="tpu", **more).devices
 
 
 def slices(devices):
@@ -39,3 +38,8 @@ def test_data_first_then_fsdp():
     placed = sharding.make_mesh((2, 4, 8), described("v5e:4x4", 4)).devices
     parts = [slices(placed[i, 2 * j : 2 * j + 2]) for i in range(2) for j in range(2)]
     assert parts == [{0}, {1}, {2}, {3}]
+
+
+def test_an_axis_may_be_a_part_of_a_torus():
+    placed = sharding.make_mesh((4, 64, 1), described("v6e:16x16", 1)).devices
+    assert len({device.id for device in placed.flat}) == 256
