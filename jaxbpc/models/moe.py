@@ -226,29 +226,37 @@ def _local(x_BTD, chosen_BTX, weights_BTX, values, first, n_parts: int, activati
         x = x_ND[pairs // n_choices]
         return _through(x, experts, jnp.maximum(inside, 0), values, activation)
 
+    weights_M, token_M = weights_BTX.reshape(-1), jnp.arange(n_pairs) // n_choices
     if n_parts == 1:
-        y_MD = take(0)
-    else:
-        _, y_MD = jax.lax.while_loop(
-            lambda state: state[0] < ends_E[-1],
-            lambda state: (
-                state[0] + share,
-                jax.lax.dynamic_update_slice_in_dim(
-                    state[1], take(state[0]).astype(x_BTD.dtype), state[0], 0
-                ),
-            ),
-            (jnp.int32(0), jnp.zeros((share * n_parts, D), x_BTD.dtype)),
-        )
+        return _each_choice(take(0), jnp.argsort(order_M), weights_BTX)
+    # A token's place among the choices that are here: of one place, each token has one at most.
+    nth_M = jnp.cumsum(mine_M.reshape(-1, n_choices), axis=1).reshape(-1) - 1
+
+    def round_of(state: tuple) -> tuple:
+        begin, total_ND = state
+        pairs = jax.lax.dynamic_slice_in_dim(padded_M, begin, share)
+        y_SD = take(begin) * weights_M[pairs][:, None]
+        row = jnp.arange(share)
+        for nth in range(min(n_choices, n_experts)):
+            here = (begin + row < ends_E[-1]) & (nth_M[pairs] == nth)
+            # Without two rows for one place, a sum's order is no matter of chance.
+            place = jnp.where(here, token_M[pairs], B * T + row)
+            total_ND = total_ND.at[place].add(y_SD, mode="drop", unique_indices=True)
+        return begin + share, total_ND
+
+    start = (jnp.int32(0), jnp.zeros((B * T, D), jnp.float32))
+    return jax.lax.while_loop(lambda s: s[0] < ends_E[-1], round_of, start)[1].reshape(B, T, D)
+
+
+def _each_choice(y_MD, places_M, weights_BTX) -> jax.Array:
+    """The weighted sum of each token's rows: [B, T, D]."""
+    B, T, n_choices = weights_BTX.shape
     # A sum over the choices one by one: as an axis, so short, they would fill an eighth of a tile.
-    places_NX, mine_NX = (a.reshape(-1, n_choices) for a in (jnp.argsort(order_M), mine_M))
-    weights_NX = weights_BTX.reshape(-1, n_choices)
+    places_NX, weights_NX = (a.reshape(-1, n_choices) for a in (places_M, weights_BTX))
     total_ND = jnp.zeros((), jnp.float32)
     for i in range(n_choices):
-        y_ND = y_MD[places_NX[:, i]].astype(jnp.float32)
-        if n_parts > 1:
-            y_ND = jnp.where(mine_NX[:, i, None], y_ND, 0.0)
-        total_ND = total_ND + y_ND * weights_NX[:, i, None]
-    return total_ND.reshape(B, T, D)
+        total_ND = total_ND + y_MD[places_NX[:, i]] * weights_NX[:, i, None]
+    return total_ND.reshape(B, T, -1)
 
 
 def _through(x_MD, experts_M, sizes_E, values, activation) -> jax.Array:
