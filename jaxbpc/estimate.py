@@ -195,34 +195,42 @@ def _exchanges_s(known: Plan, chip: Chip) -> float:
 
 def search(settings: Settings, arch: Arch, name: str, devices: list) -> list[Plan]:
     """Plans of layouts that may fit, the fastest first; those that do not fit last."""
-    n = len(devices)
-    chip = CHIPS.get(devices[0].device_kind)
-    dtype = layout.dtype_on(settings.model_dtype, devices[0])
-    window = layout.activation_bytes(arch, settings.window_block_size, dtype)
-    n_bytes = layout.parameter_bytes(arch, not arch.tied, dtype)
-    candidates = []
-    for fsdp, tensor in ((f, t) for f in _divisors(n) for t in _divisors(n // f)):
-        heads = arch.attention.n_heads % tensor == 0
-        for batch in (1, 2, 4):
-            need = n_bytes / (fsdp * tensor) + batch * window
-            if heads and tensor <= 16 and (not chip or need < 1.2 * chip.memory_bytes):
-                candidates.append((tensor, -batch, n // (fsdp * tensor), fsdp))
-    if not candidates:
-        return [plan(settings, arch, name, devices)]  # it says what would fit
     found = []
-    # Tensor parallelism last; of the rest the largest batches first: they hide exchanges.
-    for i, (tensor, batch, data, fsdp) in enumerate(sorted(candidates)[:_MOST_COMPILED]):
-        one = dataclasses.replace(settings, mesh=(data, fsdp, tensor), batch_per_device=-batch)
+    candidates = _candidates(settings, arch, devices)
+    for i, (mesh, batch) in enumerate(candidates):
+        one = dataclasses.replace(settings, mesh=mesh, batch_per_device=batch)
         found.append(plan(one, arch, name, devices))
-        told = "does not fit"
-        if found[-1].fits:
-            told = f"{found[-1].windows_per_s or 0:.1f} windows/s"
+        rate = found[-1].windows_per_s or 0
+        told = f"{rate:.1f} windows/s" if found[-1].fits else "does not fit"
         print(
-            f"[{i + 1}/{min(len(candidates), _MOST_COMPILED)}] data={data} fsdp={fsdp} "
-            f"tensor={tensor}, {-batch} windows a device: {told}",
+            f"[{i + 1}/{len(candidates)}] data={mesh[0]} fsdp={mesh[1]} tensor={mesh[2]}, "
+            f"{batch} windows a device: {told}",
             file=sys.stderr,
         )
     return sorted(found, key=lambda p: (not p.fits, -(p.windows_per_s or p.flop_per_cycle or 0)))
+
+
+def _candidates(settings: Settings, arch: Arch, devices: list) -> list[tuple[tuple, int]]:
+    """(mesh, windows a device) to try: what would be chosen first, then what is like it."""
+    left_open = dataclasses.replace(settings, mesh=(0, 0, 0), batch_per_device=0)
+    chosen = layout.choose(left_open, arch, not arch.tied, devices)
+    first = (tuple(chosen.mesh.shape.values()), chosen.batch_per_device)
+    n, dtype = len(devices), chosen.dtype
+    chip = CHIPS.get(devices[0].device_kind)
+    window = layout.activation_bytes(arch, settings.window_block_size, dtype)
+    n_bytes = layout.parameter_bytes(arch, not arch.tied, dtype)
+    result = {}
+    for fsdp, tensor in ((f, t) for f in _divisors(n) for t in _divisors(n // f)):
+        # The other batches of the same mesh, then other groups of devices, tensor parallelism last.
+        far = abs(math.log2(fsdp * tensor / first[0][1]))
+        for batch in (1, 2, 4):
+            need = n_bytes / (fsdp * tensor) + batch * window
+            fits = not chip or need < chip.memory_bytes
+            if arch.attention.n_heads % tensor == 0 and tensor <= 16 and fits:
+                result[(n // (fsdp * tensor), fsdp, tensor), batch] = (tensor, far, batch)
+    return [first, *(c for c in sorted(result, key=result.__getitem__) if c != first)][
+        :_MOST_COMPILED
+    ]
 
 
 def _divisors(n: int) -> list[int]:
