@@ -136,7 +136,7 @@ def test_shellcheck(script):
 @pytest.fixture
 def job(tmp_path):
     """A function (workdir, corpus) → the arguments of a small job."""
-    tiny.make_job(tmp_path)
+    tiny.make_place(tmp_path)
     return functools.partial(tiny.arguments, tmp_path)
 
 

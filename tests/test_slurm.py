@@ -127,7 +127,7 @@ def until(condition, seconds):
 
 def submit(slurm, tmp_path, corpus, *options):
     """Submits the job with two tasks; its output goes to tmp_path/out.txt."""
-    tiny.make_job(tmp_path)
+    tiny.make_place(tmp_path)
     options = ["--nodes=2", "--ntasks-per-node=1", f"--output={tmp_path / 'out.txt'}", *options]
     return slurm("sbatch", "--parsable", *options, SCRIPT, *tiny.arguments(tmp_path, "two", corpus))
 

@@ -41,7 +41,7 @@ esac
 def cloud(tmp_path):
     """The folder of a cloud that has the small job's model and corpora in its bucket."""
     path = tmp_path / "cloud"
-    tiny.make_job(path / "mine" / "inputs")
+    tiny.make_place(path / "mine" / "inputs")
     (path / "bin").mkdir()
     for name, text in (("gcloud", GCLOUD), ("hostname", "#!/bin/sh\necho t1v-n-0-w-0\n")):
         (path / "bin" / name).write_text(text)

@@ -66,7 +66,7 @@ def write_corpus(path, texts):
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def make_job(folder):
+def make_place(folder):
     """The model, and corpora `text` and `long` (some hundreds, some thousands of windows)."""
     make_model(folder / "model")
     write_corpus(folder / "data" / "text.jsonl", TEXTS * 4)
@@ -74,7 +74,7 @@ def make_job(folder):
 
 
 def arguments(folder, workdir, corpus="text"):
-    """Of `jaxbpc.main`, for what `make_job` wrote to `folder`; the workdir is in it."""
+    """Of `jaxbpc.main`, for what `make_place` wrote to `folder`; the workdir is in it."""
     return [
         "--config=configs/llama.py",
         f"--config.model.path={folder / 'model'}",
