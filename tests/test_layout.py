@@ -15,7 +15,7 @@ FLOORS = {
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
     3: "weights.names weights.assemble weights.load weights.wheel data.batches layout score",
-    4: "evaluate plan",
+    4: "job evaluate plan",
     5: "main prepare convert",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
