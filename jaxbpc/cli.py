@@ -14,9 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
-from jaxbpc.errors import InputError, NumberError, Stopped
-
-EXIT_INPUT, EXIT_STOPPED = 2, 75
+from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped
 
 
 def run(main: Callable[..., None], doc: str, positional: bool = False) -> None:

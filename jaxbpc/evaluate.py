@@ -43,7 +43,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
     """
     started = time.monotonic()
     workdir = pathlib.Path(workdir)
-    with contextlib.ExitStack() as stack:
+    with distributed.none_waits(), contextlib.ExitStack() as stack:
         with distributed.together("reading the config, model and corpora"):
             settings = config_lib.validate(config)
             if distributed.is_writer():
@@ -60,11 +60,10 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
                 records = _open_records(workdir, job, what)
             life = _begin_life(workdir, job, records)
         scoring = time.monotonic()
-        with distributed.none_waits():
-            try:
-                n_scored = _score_all(job, loaded, records, life)
-            finally:
-                life.save()
+        try:
+            n_scored = _score_all(job, loaded, records, life)
+        finally:
+            life.save()
         done = time.monotonic()
         results = None
         with distributed.together("reducing the record"):
@@ -72,7 +71,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
                 write_json(workdir / "results.json", results.to_json())
-    return Results.from_json(distributed.json_from_writer(results and results.to_json()))
+        return Results.from_json(distributed.json_from_writer(results and results.to_json()))
 
 
 def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, Record]:

@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
     0: "__init__ chips config errors results reduce record hlo data.windows models.arch "
     "models.fields models.families",
-    1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
+    1: "cli progress lives peers distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "

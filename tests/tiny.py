@@ -1,6 +1,10 @@
 """A tiny random model with a byte-level tokenizer, and a small corpus."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import safetensors.numpy
@@ -57,3 +61,43 @@ def write_corpus(path, texts):
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.dumps({"content": text}, ensure_ascii=False) for text in texts]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def make_place(place):
+    """A model, and corpora of some hundreds (`text`) and some thousands (`long`) of windows."""
+    make_model(place / "model")
+    write_corpus(place / "data" / "text.jsonl", TEXTS * 4)
+    write_corpus(place / "data" / "long.jsonl", TEXTS * 60)
+
+
+def start(place, workdir, *flags, corpus="text", devices=1, **environment):
+    """Starts the main job on a place that `make_place` made."""
+    fields = {
+        "model.path": place / "model",
+        "data.dir": place / "data",
+        "data.corpora": corpus,
+        "window.block_size": 100,
+        "window.stride": 40,
+        "model.dtype": "float32",
+    }
+    settings = [f"--config.{name}={value}" for name, value in fields.items()]
+    command = [sys.executable, "-m", "jaxbpc.main", "--config=configs/llama.py", *settings]
+    devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen(
+        [*command, f"--workdir={place / workdir}", *flags],
+        env=os.environ | devices | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_two(place, workdir, *flags, each=((), ()), **settings):
+    """Starts the main job as two processes; `each`: flags of one alone."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = [*flags, f"--coordinator_address={address}", "--num_processes=2"]
+    return [
+        start(place, workdir, *flags, f"--process_id={k}", *each[k], **settings) for k in range(2)
+    ]
