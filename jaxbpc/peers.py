@@ -12,13 +12,13 @@ import itertools
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Any, NoReturn
 
 import jax
 
+from jaxbpc import progress
 from jaxbpc.errors import EXIT_STOPPED
 
 _CONNECT_S = 5.0
@@ -114,7 +114,7 @@ class Watch:
     def _end(self, status: int, line: str) -> NoReturn:
         """Ends this process at once: its interpreter's end would wait for the others."""
         self._ending.acquire()  # and never gives it back: one line, one status
-        print(line, file=sys.stderr, flush=True)
+        progress.tell(line)
         if self._index == 0:
             time.sleep(
                 self._silent_s
