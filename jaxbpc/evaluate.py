@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import itertools
 import json
+import logging
 import pathlib
 import platform
 import time
@@ -27,6 +28,10 @@ from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
 from jaxbpc.results import CorpusResult, Results
+
+log = logging.getLogger(__name__)
+# Rounding may put -ln p of a sure token below 0 by a little.
+_BELOW_ZERO = -0.01
 
 
 def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
@@ -176,11 +181,13 @@ def _keep_window(job: Job, name: str, record: Record | None, index: int, values:
     plan, stream = job.plans[name], job.streams[name]
     window = plan.window(index)
     values = values[: len(values) - (plan.block_size - window.n_inputs)][-window.n_scored :]
-    if not np.isfinite(values).all():
-        token = window.first_scored + int(np.flatnonzero(~np.isfinite(values))[0])
+    right = np.isfinite(values) & (values > _BELOW_ZERO)
+    if not right.all():
+        token = window.first_scored + int(np.flatnonzero(~right)[0])
+        what = "below 0" if np.isfinite(values).all() else "not finite"
         document = int(np.searchsorted(stream.documents[:, 0], token, side="right")) - 1
         raise NumberError(
-            f"{name}: the loss is not finite in window {index}, token {token}, row "
+            f"{name}: the loss is {what} in window {index}, token {token}, row "
             f"{stream.documents[document, 3]} (from 0): the weights or their dtype are at fault, "
             "try --config.model.dtype=float32"
         )
@@ -239,7 +246,13 @@ def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
         "empty_documents": stream.empty_documents,
         "corpus_sha256": stream.corpus_sha256,
     }
-    return reduce.corpus_result(record.read("nll"), job.plans[name], counts, stream.bos)
+    vocab_size = job.checkpoint.arch.vocab_size
+    result = reduce.corpus_result(
+        record.read("nll"), job.plans[name], counts, stream.bos, vocab_size, stream.audit
+    )
+    if result.note:
+        log.warning("%s: %s", name, result.note)
+    return result
 
 
 def _environment() -> dict[str, Any]:
