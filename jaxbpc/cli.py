@@ -3,20 +3,20 @@
 0 done; 2 the user can mend it; 1 a bug (traceback); 75 stopped, everything kept.
 """
 
+import io
 import logging
+import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-from jaxbpc.errors import InputError, NumberError, Stopped
-
-EXIT_INPUT, EXIT_STOPPED = 2, 75
+from jaxbpc import progress
+from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped
 
 
 def run(main: Callable[..., None], doc: str, positional: bool = False) -> None:
@@ -25,13 +25,14 @@ def run(main: Callable[..., None], doc: str, positional: bool = False) -> None:
         print(doc.strip())
         sys.exit(0)
     signal.signal(signal.SIGTERM, _terminated)
+    absl_logging.set_verbosity(absl_logging.ERROR)
     try:
         app.run(lambda argv: _logged(main, argv[1:], positional), flags_parser=_parse)
     except (InputError, NumberError) as e:
         _fail(str(e))
     except (Stopped, KeyboardInterrupt) as e:
         reason = str(e) or "interrupted"
-        print(f"stopped: {reason}; start the same command again to go on", file=sys.stderr)
+        progress.tell(f"stopped: {reason}; start the same command again to go on")
         sys.exit(EXIT_STOPPED)
 
 
@@ -39,7 +40,6 @@ def _logged(main: Callable[..., None], arguments: list[str], positional: bool) -
     """Runs `main` with our own log on stderr, and of the libraries' their errors alone."""
     if arguments and not positional:
         _fail(f"{arguments[0]!r} is no flag: see --help")
-    absl_logging.set_verbosity(absl_logging.ERROR)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("jaxbpc")
@@ -52,34 +52,35 @@ def _logged(main: Callable[..., None], arguments: list[str], positional: bool) -
         main()
 
 
+def show(text: str, kept: str) -> None:
+    """Prints to stdout; what it cannot encode is escaped.
+
+    Raises:
+      InputError: it cannot be written (a full disk, a closed pipe); `kept` says where else it is.
+    """
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        print(text, flush=True)
+    except OSError as e:
+        # The interpreter's end would try again, and fail with another status and a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InputError(f"stdout cannot be written ({e.strerror}): {kept}")
+
+
 def _parse(argv: list[str]) -> list[str]:
     """Flag and config faults are the user's: one line each, where absl alone would end with 1."""
+    for arg in argv:
+        if re.search("[\ud800-\udfff]", arg):
+            raise InputError(f"{arg!a} is no text in this locale: set a UTF-8 one, or PYTHONUTF8=1")
+    if "config" in flags.FLAGS:
+        from jaxbpc import config_file
+
+        return config_file.parse(argv)
     try:
-        left = flags.FLAGS(argv)
-        if "config" in flags.FLAGS and flags.FLAGS.config is None:
-            raise InputError("--config is missing: give a file, e.g. --config configs/llama.py")
-        if "config" in flags.FLAGS:
-            flags.FLAGS.config.to_dict()  # a config file that is missing shows only here
-    except InputError:
-        raise
-    except Exception as e:  # a config file is a program: it raises what it likes
-        _fail(_config_fault(e))
-    return left
-
-
-def _config_fault(error: Exception) -> str:
-    """What is wrong with the flags or in the config file, and on which of its lines."""
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    cause = " ".join(text.split())
-    # ml_collections puts some of a config file's faults into a message, traceback and all.
-    if "Traceback" in text:
-        cause = text.strip().splitlines()[-1].strip()
-    elif not isinstance(error, flags.Error | AttributeError | OSError):
-        cause = f"{type(error).__name__}: {cause}"
-    told = "".join(traceback.format_tb(error.__traceback__)) + text
-    lines = re.findall(r'File "([^"]+)", line (\d+), in get_config', told)
-    where = "{}, line {}: ".format(*lines[-1]) if lines else ""
-    return f"{where}{cause}: see --help"
+        return flags.FLAGS(argv)
+    except flags.Error as e:
+        raise InputError(f"{e}: see --help")
 
 
 def _terminated(number: int, frame: Any) -> NoReturn:
@@ -88,5 +89,5 @@ def _terminated(number: int, frame: Any) -> NoReturn:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    progress.tell(f"error: {message}")
     sys.exit(EXIT_INPUT)

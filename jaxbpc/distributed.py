@@ -7,21 +7,24 @@ end, or the others would wait for it in the next collective.
 import contextlib
 import hashlib
 import json
-import logging
-import os
 import pathlib
 import platform
 import re
-import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxbpc.errors import InputError
+from jaxbpc import peers
+from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped
 
-log = logging.getLogger(__name__)
+_HEARTBEAT_S = 30  # without one a process is lost
+
+
+class _AgreedError(InputError):
+    """An InputError that every process of the job raises, so that they end as one."""
 
 
 def start(
@@ -53,7 +56,12 @@ def start(
     if explicit and not re.fullmatch(r".+:\d+", coordinator_address or ""):
         raise InputError(f"--coordinator_address is {coordinator_address!r}: give host:port")
     try:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator_address,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+        )
     except ValueError as e:
         if any(given) or mode == "on":
             raise InputError(
@@ -107,30 +115,36 @@ def together(what: str) -> Iterator[None]:
         error = e
     if jax.process_count() > 1:
         failed = np.flatnonzero(_gather(np.array([error is not None])))
-        if error is None and len(failed):
-            error = InputError(f"process {failed[0]} failed in {what}: its own log says why")
+        if len(failed):
+            told = f"process {failed[0]} failed in {what}: its own log says why"
+            raise _AgreedError(str(error or told))
     if error is not None:
         raise error
 
 
 @contextlib.contextmanager
 def none_waits() -> Iterator[None]:
-    """Ends this process at once where it alone fails, or where another was lost.
+    """Around a run: where one process of many ends alone or is lost, all end, with their reasons.
 
-    Its interpreter's end would wait for the others, and they for it in the next collective.
+    Without it the others would wait for that one in the next collective, and its interpreter's end
+    for them. What all processes raise together passes through.
     """
-    try:
+    if jax.process_count() == 1 or not jax.distributed.is_initialized():
         yield
-    except (InputError, jax.errors.JaxRuntimeError) as e:
-        if jax.process_count() == 1:
+        return
+    with peers.Watch() as watch:
+        try:
+            yield
+        except (_AgreedError, Stopped):
             raise
-        status, line = 2, f"error: {e}"
-        if not isinstance(e, InputError):
-            status = 75
-            line = f"stopped: another process was lost ({_short(e)}); start the same command again"
-        print(line, file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(status)
+        except (InputError, NumberError) as e:
+            watch.end_all(EXIT_INPUT, f"error: {e}")
+        except KeyboardInterrupt as e:
+            reason = str(e) or "interrupted"
+            watch.end_all(EXIT_STOPPED, f"stopped: {reason}; start the same command again to go on")
+        except Exception:
+            watch.end_if_lost()  # the likely cause, whatever was raised
+            watch.end_all(1, traceback.format_exc())
 
 
 def check_same(fields: dict[str, Any]) -> None:
@@ -143,7 +157,7 @@ def check_same(fields: dict[str, Any]) -> None:
     everyone = _gather(mine[None]).reshape(-1, *mine.shape)
     differ = [n for i, n in enumerate(names) if not (everyone[:, i] == everyone[0, i]).all()]
     if differ:
-        raise InputError(
+        raise _AgreedError(
             f"the processes do not agree on {', '.join(differ)}: give every host the same "
             "version, config, corpora and model"
         )

@@ -1,5 +1,7 @@
 """What the user can mend, as exceptions. `cli.py` prints them as one line and exits with 2."""
 
+EXIT_INPUT, EXIT_STOPPED = 2, 75
+
 
 class InputError(Exception):
     """A fault in a file, field or flag that the user can mend.

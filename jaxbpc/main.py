@@ -46,7 +46,7 @@ def main() -> None:
     distributed.cache_compiled(source.cache_folder())
     ended = evaluate.run(_CONFIG.value, workdir)
     if distributed.is_writer():
-        print(results.table(ended))
+        cli.show(results.table(ended), f"the table's numbers are in {workdir}/results.json")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,17 @@
-"""Progress of long work on stderr: rate and time left, on the first process alone."""
+"""Progress of long work on stderr: rate and time left, on the first process alone.
 
+What stderr does not take (its disk is full, its pipe closed) is left out: no work ends by that.
+"""
+
+import contextlib
 import sys
 
 import tqdm
+
+
+def tell(line: str) -> None:
+    """Prints a line on stderr."""
+    _Stderr().write(f"{line}\n")
 
 
 class Bar:
@@ -45,7 +54,7 @@ class Bar:
             self._bar.close()
 
     def _open(self) -> tqdm.tqdm:
-        terminal = sys.stderr.isatty()
+        terminal = sys.stderr is not None and sys.stderr.isatty()
         return tqdm.tqdm(
             desc=self.label,
             unit=self.unit,
@@ -56,5 +65,19 @@ class Bar:
             mininterval=0.2 if terminal else 30.0,
             dynamic_ncols=terminal,
             disable=not self._show,
-            file=sys.stderr,
+            file=_Stderr(),
         )
+
+
+class _Stderr:
+    """stderr as it is at the moment, or nothing where it takes nothing."""
+
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, AttributeError):  # None where it is closed
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def flush(self) -> None:
+        """Each write is flushed."""

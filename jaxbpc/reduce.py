@@ -6,12 +6,13 @@ The complications: nats are float32 a token and are added exactly (`math.fsum`),
 not depend on machine, batch or order. The reference number scores whole windows only but counts
 the characters of every document; the full number scores every token but the first. Bytes give bits
 per byte beside it. A beginning-of-sequence token that the tokenizer puts before each document is a
-scored target of no characters: its share is told apart.
+scored target of no characters: its share is told apart. A number that is right as a sum may still
+be of the wrong model, tokenizer or text: what gives that away is said in a note.
 Source: arXiv 2404.09937, section 3; `code/evaluation/main.py` of its repository.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from jaxbpc.errors import NumberError
 from jaxbpc.results import CorpusResult
 
 _CHUNK = 1 << 16
+_NOTHING = 0.01  # nats a token; the best models need some 0.5 on source code
 
 
 def total_nats(nll: np.ndarray) -> float:
@@ -35,7 +37,12 @@ def bits_per(nats: float, count: int) -> float | None:
 
 
 def corpus_result(
-    nll: np.ndarray, plan: Plan, counts: dict[str, Any], bos: np.ndarray
+    nll: np.ndarray,
+    plan: Plan,
+    counts: dict[str, Any],
+    bos: np.ndarray,
+    vocab_size: int,
+    audit: dict[str, Any] | None = None,
 ) -> CorpusResult:
     """One corpus's result.
 
@@ -44,6 +51,8 @@ def corpus_result(
       plan: the windows that scored them.
       counts: `characters`, `bytes`, `documents`, `empty_documents`, `corpus_sha256`.
       bos: [n] positions of the tokens that stand for no text, put before each document.
+      vocab_size: of the model, for what a uniform one would give.
+      audit: what the tokenizer loses, as `data.audit` counts it.
 
     Raises:
       NumberError: the scored tokens are not exactly those of the plan.
@@ -75,8 +84,38 @@ def corpus_result(
         unscored_tokens=plan.n_unscored,
         bos_tokens=len(scored_bos),
         bos_nats=total_nats(nll[scored_bos]),
-        note=None if has_windows else _short_note(plan),
+        audit=audit,
+        note="; ".join(_notes(nats_full, counts, plan, vocab_size, audit or {})) or None,
     )
+
+
+def _notes(nats_full: float, counts, plan: Plan, vocab_size: int, audit) -> Iterator[str]:
+    """What to know before the number is believed."""
+    if not plan.n_windows:
+        yield _short_note(plan)
+    if plan.n_all_windows:
+        mean, uniform = nats_full / (plan.n_tokens - 1), math.log(vocab_size)
+        if mean > 0.999 * uniform:
+            yield (
+                f"{mean:.4g} nats a token are no better than a model's that knows nothing "
+                f"(ln {vocab_size} = {uniform:.4g}): do weights, tokenizer and text fit together?"
+            )
+        if mean < _NOTHING:
+            yield (
+                f"{mean:.2g} nats a token are next to nothing: does the text repeat itself, or did "
+                "the model learn it by heart?"
+            )
+    if n := audit.get("documents_not_restored"):
+        yield (
+            f"{n} of {counts['documents']} documents do not come back from their tokens, row "
+            f"{audit['first_row_not_restored']} (from 0) is the first: the number is of a text "
+            "that the tokenizer changes"
+        )
+    if n := audit.get("unknown_tokens"):
+        yield (
+            f"{n} tokens stand for text that the tokenizer does not know, row "
+            f"{audit['first_row_unknown']} (from 0) is the first: the number is too low"
+        )
 
 
 def _short_note(plan: Plan) -> str:

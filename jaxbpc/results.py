@@ -16,6 +16,7 @@ class CorpusResult:
 
     bpc, bpb, nats, scored_tokens and bos_* are of the reference number, *_full of the one that
     scores every token but the first. `tokens` is N, `windows` those of the reference number.
+    audit: what the tokenizer loses of the text. note: what to know before the number is believed.
     """
 
     bpc: float | None
@@ -35,6 +36,7 @@ class CorpusResult:
     bos_tokens: int
     bos_nats: float
     corpus_sha256: str
+    audit: dict[str, Any] | None = None
     note: str | None = None
 
 

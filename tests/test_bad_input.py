@@ -8,6 +8,8 @@ import sys
 import pytest
 import tiny
 
+from jaxbpc import results
+
 CONFIG = """
 from jaxbpc import config as config_lib
 
@@ -30,11 +32,17 @@ def place(tmp_path):
     return tmp_path
 
 
-def run(place, *flags):
+def run(place, *flags, stdout=subprocess.PIPE):
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "jaxbpc.main", "--config=run.py", *flags]
     return subprocess.run(
-        command, cwd=place, env=environment, capture_output=True, text=True, check=False
+        command,
+        cwd=place,
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
 
 
@@ -154,3 +162,10 @@ def test_ids_outside_of_the_vocabulary(place):
     tokenizer["model"]["vocab"] = {piece: 2 * index for piece, index in vocab.items()}
     path.write_text(json.dumps(tokenizer))
     refused(run(place), "gives id", "vocabulary has 256", "config.model.tokenizer")
+
+
+def test_stdout_that_takes_no_table(place):
+    with open("/dev/full", "w") as full:
+        done = run(place, stdout=full)
+    refused(done, "stdout cannot be written", "runs/run/results.json")
+    assert results.read(place / "runs" / "run" / "results.json").corpora["text"].bpc > 0

@@ -1,8 +1,7 @@
 """The commands themselves: help, faults of flags, a kill in the middle, many processes."""
 
-import os
+import functools
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -60,34 +59,9 @@ def test_bad_flags(arguments, message):
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts the main job on `long` (some thousands of windows) or `text` (some hundreds)."""
-    tiny.make_model(tmp_path / "model")
-    tiny.write_corpus(tmp_path / "data" / "long.jsonl", tiny.TEXTS * 60)
-    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS * 4)
-
-    def call(workdir, *flags, corpus="text", devices=1):
-        environment = os.environ | {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"
-        }
-        fields = {
-            "model.path": tmp_path / "model",
-            "data.dir": tmp_path / "data",
-            "data.corpora": corpus,
-            "window.block_size": 100,
-            "window.stride": 40,
-            "model.dtype": "float32",
-        }
-        settings = [f"--config.{name}={value}" for name, value in fields.items()]
-        workdir = f"--workdir={tmp_path / workdir}"
-        arguments = ["--config=configs/llama.py", *settings, workdir, *flags]
-        return subprocess.Popen(
-            [sys.executable, "-m", "jaxbpc.main", *arguments],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
+    """Starts the main job, see `tiny.start`."""
+    tiny.make_place(tmp_path)
+    call = functools.partial(tiny.start, tmp_path)
     call.path = tmp_path
     return call
 
@@ -149,12 +123,7 @@ def test_one_device_is_eight(start, sizes, batch):
 @pytest.mark.parametrize("mesh", [("data", 4), ("fsdp", 4), ("tensor", 4)], ids=lambda m: m[0])
 def test_two_processes(start, mesh):
     finish(start("one"))
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    flags = [f"--coordinator_address={address}", "--num_processes=2"]
-    flags.append(f"--config.mesh.{mesh[0]}={mesh[1]}")
-    both = [start("two", *flags, f"--process_id={k}", devices=2) for k in range(2)]
+    both = tiny.start_two(start.path, "two", f"--config.mesh.{mesh[0]}={mesh[1]}", devices=2)
     outputs = [finish(process) for process in both]
     assert "average" in outputs[0]
     assert "average" not in outputs[1]
@@ -165,16 +134,27 @@ def test_two_processes(start, mesh):
     assert two.corpora["text"].bpc_full == pytest.approx(one.corpora["text"].bpc_full, rel=1e-6)
 
 
-def test_two_processes_that_differ(start):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    flags = [f"--coordinator_address={address}", "--num_processes=2"]
-    both = [
-        start("two", *flags, "--process_id=0"),
-        start("two", *flags, "--process_id=1", "--config.data.template=x{content}"),
-    ]
-    for process in both:
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("--config.data.template=x{content}", "do not agree on template"),
+        ("--config.data.dir=other", "do not agree on corpus 'text'"),
+        pytest.param(
+            "--config.batch_per_device=3", "agree on batch_per_device", marks=pytest.mark.long
+        ),
+        pytest.param(
+            "--config.model.path=absent/", "absent/ does not exist", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_two_processes_that_differ(start, flag, word):
+    if "other" in flag:
+        flag = flag.replace("other", str(start.path / "other"))
+        tiny.write_corpus(start.path / "other" / "text.jsonl", [*tiny.TEXTS * 4, "b"])
+    both = tiny.start_two(start.path, "two", each=((), (flag,)))
+    for k, process in enumerate(both):
         _, err = process.communicate(timeout=120)
         assert process.returncode == 2, err
-        assert "do not agree on template" in err
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, err
+        assert (word in errors[0]) or (k == 0 and "process 1 failed in reading" in errors[0])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tiny
 
 from jaxbpc import config as config_lib
 from jaxbpc import distributed, evaluate, lives, results
+from jaxbpc.data import windows
 from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.record import Record
 
@@ -45,6 +47,7 @@ def test_ledger(run):
     assert text.scored_tokens + text.unscored_tokens == text.tokens
     assert text.bpc == text.nats / (text.characters * math.log(2))
     assert result.average_bpc == text.bpc
+    assert text.audit["documents_not_restored"] == text.audit["unknown_tokens"] == 0
 
 
 def test_uniform(run):
@@ -54,6 +57,7 @@ def test_uniform(run):
     text = run().corpora["text"]
     assert text.nats == pytest.approx(text.scored_tokens * math.log(tiny.VOCAB), rel=1e-6)
     assert text.nats_full == pytest.approx((text.tokens - 1) * math.log(tiny.VOCAB), rel=1e-6)
+    assert "a model's that knows nothing" in text.note
 
 
 def test_batches_and_meshes_agree(run):
@@ -119,6 +123,20 @@ def test_a_loss_that_is_not_finite_is_no_number(run):
     with pytest.raises(NumberError, match="text: the loss is not finite in window 0, token 1, row"):
         run()
     assert not (run.path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize(("value", "word"), [(-1.0, "below 0"), (np.inf, "not finite")])
+def test_a_loss_that_cannot_be_is_no_number(value, word):
+    plan = windows.Plan(50, 10, 4)
+    documents = np.array([[0, 25, 25, 3, -1, -1], [25, 25, 25, 7, -1, -1]])
+    job = types.SimpleNamespace(
+        plans={"text": plan}, streams={"text": types.SimpleNamespace(documents=documents)}
+    )
+    values = np.full(4, -1e-6, np.float32)  # what rounding leaves of a sure token
+    assert evaluate._keep_window(job, "text", None, 5, values) == 4
+    values[1] = value
+    with pytest.raises(NumberError, match=f"the loss is {word} in window 5, token 28, row 7"):
+        evaluate._keep_window(job, "text", None, 5, values)
 
 
 def test_two_runs_in_one_workdir(run):

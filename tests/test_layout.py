@@ -10,18 +10,18 @@ FLOORS = {
     0: "__init__ chips config errors results reduce record hlo data.windows models.arch "
     "models.fields models.families",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
-    "weights.source topology",
+    "weights.source config_file peers data.audit topology",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
     3: "weights.names weights.assemble weights.load weights.wheel data.batches layout score",
-    4: "evaluate estimate",
+    4: "job evaluate estimate",
     5: "main prepare convert plan",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
-NO_JAX += ["weights.source"]
+NO_JAX += ["weights.source", "config_file", "data.audit"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

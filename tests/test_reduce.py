@@ -34,7 +34,7 @@ def test_the_sum_is_exact():
 
 def test_closed_form():
     values = nll()
-    result = reduce.corpus_result(values, PLAN, COUNTS, BOS)
+    result = reduce.corpus_result(values, PLAN, COUNTS, BOS, 256)
     reference = values[1 : 1 + PLAN.n_scored].astype(np.float64).sum()
     assert result.nats == pytest.approx(reference, rel=1e-14)
     assert result.nats_full == pytest.approx(values[1:].astype(np.float64).sum(), rel=1e-14)
@@ -52,20 +52,50 @@ def test_a_count_that_differs_is_no_number(position, value):
     values = nll()
     values[position] = value
     with pytest.raises(NumberError, match="planned tokens"):
-        reduce.corpus_result(values, PLAN, COUNTS, BOS)
+        reduce.corpus_result(values, PLAN, COUNTS, BOS, 256)
 
 
 def test_another_length_is_no_number():
     with pytest.raises(NumberError, match="the record has 999 tokens, the plan 1000"):
-        reduce.corpus_result(nll(999), PLAN, COUNTS, BOS)
+        reduce.corpus_result(nll(999), PLAN, COUNTS, BOS, 256)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_to_score(n):
     plan = Plan(n, 100, 40)
-    result = reduce.corpus_result(nll(n) if n else np.zeros(0), plan, COUNTS, BOS[:n])
+    result = reduce.corpus_result(nll(n) if n else np.zeros(0), plan, COUNTS, BOS[:n], 256)
     assert result.bpc is result.bpc_full is result.nats is None
     assert "shorter than one window" in result.note
+
+
+@pytest.mark.parametrize(
+    ("mean", "vocab_size", "word"),
+    [
+        (math.log(256), 256, "no better than a model's that knows nothing"),
+        (30.0, 50_000, "(ln 50000 = 10.82)"),
+        (1e-3, 256, "next to nothing"),
+        (5.0, 256, None),
+        (0.05, 256, None),
+    ],
+)
+def test_a_loss_far_from_anything_is_noted(mean, vocab_size, word):
+    values = np.full(1000, mean, np.float32)
+    values[0] = np.nan
+    note = reduce.corpus_result(values, PLAN, COUNTS, BOS, vocab_size).note
+    assert note is None if word is None else word in note
+
+
+def test_a_text_that_the_tokenizer_changes_is_noted():
+    audit = {
+        "documents_not_restored": 2,
+        "first_row_not_restored": 7,
+        "unknown_tokens": 5,
+        "first_row_unknown": 8,
+    }
+    result = reduce.corpus_result(nll(), PLAN, COUNTS, BOS, 256, audit)
+    assert "2 of 3 documents do not come back from their tokens, row 7" in result.note
+    assert "5 tokens stand for text that the tokenizer does not know, row 8" in result.note
+    assert result.audit == audit
 
 
 def test_average():

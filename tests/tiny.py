@@ -51,6 +51,7 @@ def make_model(folder, scale=0.1):
     vocab = {piece: i for i, piece in enumerate(alphabet)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text("{}")
     return folder
@@ -115,3 +116,36 @@ def free_ports(n):
     for s in sockets:
         s.close()
     return ports
+
+
+def start(place, workdir, *flags, corpus="text", devices=1, **environment):
+    """Starts the main job on a place that `make_place` made."""
+    fields = {
+        "model.path": place / "model",
+        "data.dir": place / "data",
+        "data.corpora": corpus,
+        "window.block_size": 100,
+        "window.stride": 40,
+        "model.dtype": "float32",
+    }
+    settings = [f"--config.{name}={value}" for name, value in fields.items()]
+    command = [sys.executable, "-m", "jaxbpc.main", "--config=configs/llama.py", *settings]
+    devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen(
+        [*command, f"--workdir={place / workdir}", *flags],
+        env=os.environ | devices | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_two(place, workdir, *flags, each=((), ()), **settings):
+    """Starts the main job as two processes; `each`: flags of one alone."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    flags = [*flags, f"--coordinator_address={address}", "--num_processes=2"]
+    return [
+        start(place, workdir, *flags, f"--process_id={k}", *each[k], **settings) for k in range(2)
+    ]

@@ -22,10 +22,10 @@ import numpy as np
 
 from jaxbpc import record
 from jaxbpc.config import fingerprint
-from jaxbpc.data import corpora, tiktoken
+from jaxbpc.data import audit, corpora, tiktoken
 from jaxbpc.errors import InputError
 
-_VERSION = 3  # of the cache's layout and of the rules above
+_VERSION = 4  # of the cache's layout and of the rules above
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -49,7 +49,7 @@ class TokenStream:
     token_ids: [N] uint32. token_char_end: [N] int64, characters of the corpus up to a token's end,
     -1 where the tokenizer cannot tell. documents: [n, 6] int64 in the columns of
     `record.DOCUMENT_COLUMNS`. bos: [k] int64, positions of tokens that stand for no text at a
-    document's begin.
+    document's begin. audit: what the tokenizer loses, see `Audit.to_json`.
     """
 
     token_ids: np.ndarray
@@ -62,6 +62,7 @@ class TokenStream:
     max_id: int
     bos: np.ndarray
     corpus_sha256: str
+    audit: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def tokenizer_fingerprint(folder: pathlib.Path) -> str:
@@ -177,6 +178,7 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
         empty_documents=meta["empty_documents"],
         max_id=meta["max_id"],
         bos=(first[:, None] + np.arange(meta["n_bos"])).ravel(),
+        audit=meta["audit"],
         corpus_sha256=sha256,
     )
 
@@ -184,13 +186,13 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
 def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, progress) -> None:
     """Writes the stream of a corpus to `folder`, which appears only when it is complete."""
     tokenizer = load_tokenizer(tokenizer_folder)
-    n_bos = _leading_specials(tokenizer)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     n_tokens = n_characters = empty = 0
     max_id = -1
     subsets: dict[str, int] = {}
+    audited: audit.Audit | None = None
     files = {name: open(temporary / name, "wb") for name in _ARRAYS}  # noqa: SIM115
     digests = {name: hashlib.sha256() for name in _ARRAYS}
 
@@ -202,7 +204,12 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
         for batch in _batches(corpora.documents(path, samples, template)):
             kept = [d for d in batch if d.text]
             empty += len(batch) - len(kept)
-            for document, (ids, ends) in zip(kept, _encode(tokenizer, kept), strict=True):
+            if not kept:
+                continue
+            audited = audited or audit.Audit(tokenizer, [d.text[:1000] for d in kept])
+            encoded = list(_encode(tokenizer, kept))
+            audited.add(kept, [ids for ids, _ in encoded])
+            for document, (ids, ends) in zip(kept, encoded, strict=True):
                 subset = -1
                 if document.subset is not None:
                     subset = subsets.setdefault(document.subset, len(subsets))
@@ -226,7 +233,8 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
             "--config.model.tokenizer"
         )
     meta: dict[str, Any] = {"n_tokens": n_tokens, "empty_documents": empty}
-    meta |= {"max_id": max_id, "n_bos": n_bos}
+    meta |= {"max_id": max_id, "n_bos": audited.before if audited else 0}
+    meta |= {"audit": audited.to_json() if audited else {}}
     meta["sha256"] = {name: digest.hexdigest() for name, digest in digests.items()}
     record.write_json(temporary / "meta.json", meta | {"subsets": list(subsets)})
     shutil.rmtree(folder, ignore_errors=True)
@@ -251,8 +259,6 @@ def _encode(
     tokenizer, documents: list[corpora.Document]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(ids [n] uint32, character ends in the document [n] int64) of each document."""
-    if not documents:
-        return
     texts = [d.text for d in documents]
     offsets = bool(tokenizer.is_fast)
     try:
@@ -273,14 +279,6 @@ def _encode(
             ends = np.maximum.accumulate(ends)  # specials have the span (0, 0)
             ends[-1] = len(text)
         yield ids, ends
-
-
-def _leading_specials(tokenizer) -> int:
-    """How many tokens for no text the tokenizer puts before a document (its BOS)."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    ids = tokenizer("a")["input_ids"]
-    starts = range(len(ids) - len(plain) + 1)
-    return next((n for n in starts if ids[n : n + len(plain)] == plain), 0)
 
 
 def _library_versions() -> dict[str, str]:

