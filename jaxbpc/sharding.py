@@ -83,7 +83,12 @@ def spec(axes: Sequence[str | None], counts: Sequence[int], mesh) -> PartitionSp
     return PartitionSpec(*entries)
 
 
-def spread(shape: Sequence[int], mesh: Mesh, pieces: Sequence[int] | None = None) -> NamedSharding:
+def spread(
+    shape: Sequence[int],
+    mesh,
+    pieces: Sequence[int] | None = None,
+    target: NamedSharding | None = None,
+) -> NamedSharding:
     """A sharding that splits an array's first dimension over all of the mesh, where that divides.
 
     Else another dimension, or over fewer of the mesh's axes, or whole copies. For arrays on their
@@ -92,10 +97,13 @@ def spread(shape: Sequence[int], mesh: Mesh, pieces: Sequence[int] | None = None
     Args:
       pieces: the shape of those in which it is stored, that are read whole: a dimension that is
         split between them goes first.
+      target: the layout that it is on its way to: the mesh's axes are taken in its order, see
+        `gathered`.
     """
     entries: list[tuple[str, ...] | None] = [None] * len(shape)
     pieces = pieces or [1] * len(shape)
-    axes = [name for name in mesh.axis_names if mesh.shape[name] > 1]
+    order = dict.fromkeys([*(_axes(target) if target else ()), *mesh.axis_names])
+    axes = [name for name in order if mesh.shape[name] > 1]
     choices = [names for n in range(len(axes), 0, -1) for names in itertools.combinations(axes, n)]
     for names in sorted(choices, key=lambda names: -math.prod(mesh.shape[n] for n in names)):
         n = math.prod(mesh.shape[name] for name in names)
@@ -105,6 +113,23 @@ def spread(shape: Sequence[int], mesh: Mesh, pieces: Sequence[int] | None = None
             entries[first] = names
             break
     return NamedSharding(mesh, PartitionSpec(*entries))
+
+
+def gathered(layout, target) -> NamedSharding:
+    """`layout` without the axes of the mesh that `target` does not use.
+
+    Between the two: XLA finds no way from one to the other but by a whole copy on every device.
+    """
+    kept = [tuple(name for name in _names(entry) if name in _axes(target)) for entry in layout.spec]
+    return NamedSharding(layout.mesh, PartitionSpec(*(names or None for names in kept)))
+
+
+def _axes(layout: NamedSharding) -> list[str]:
+    return [name for entry in layout.spec for name in _names(entry)]
+
+
+def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (entry,) if isinstance(entry, str) else entry or ()
 
 
 def named(axes: Sequence[str | None], counts: Sequence[int], mesh: Mesh) -> NamedSharding:

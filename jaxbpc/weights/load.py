@@ -25,7 +25,7 @@ from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.weights import names, quantized, source, trees
 from jaxbpc.weights import tensors as tensors_lib
-from jaxbpc.weights.assemble import assembler
+from jaxbpc.weights.assemble import assemble
 from jaxbpc.weights.tensors import Wanted, dtype_of
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
@@ -143,7 +143,7 @@ def load(
             targets = [variable.get_value() for variable in filled]
             made: Sequence[jax.Array] = tensors[0]
             if not (job.plain and made[0].sharding == targets[0].sharding):
-                made = assembler(checkpoint.arch, job.fills, targets)(tensors, scales)
+                made = assemble(checkpoint.arch, job.fills, targets, tensors, scales)
             for variable, value in zip(filled, made, strict=True):
                 variable.set_value(value)
         if progress:
@@ -250,7 +250,7 @@ def _raw(checkpoint: Checkpoint, job: _Job, variables, mesh) -> dict[str, Any]:
     for fill in job.fills:
         for name in fill.tensors + fill.scales:
             tensor = checkpoint.tensors[name]
-            layout = sharding.spread(tensor.shape, mesh, tensor.pieces)
+            layout = sharding.spread(tensor.shape, mesh, tensor.pieces, target.sharding)
             if fill.plain and alone:  # of one layer of a stack: the shards are those of the stack
                 spec = target.sharding.spec[0 if job.plain else 1 :]
                 layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))

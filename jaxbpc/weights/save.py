@@ -61,6 +61,7 @@ def convert(
         tensors.write(unfinished, read())
     with distributed.together("writing the model"), _removed(unfinished):
         if distributed.is_writer():
+            _check(unfinished, groups)
             _finish(folder, unfinished, to)
 
 
@@ -75,9 +76,19 @@ def _make_room(out: Any, n_bytes: int) -> None:
             raise InputError(f"{out} exists already: give a folder that does not")
         out.parent.mkdir(parents=True, exist_ok=True)
         if not source.is_remote(out) and n_bytes > shutil.disk_usage(out.parent).free:
-            raise InputError(f"{out}: {n_bytes / 1e9:.1f} GB are needed there: make room")
+            raise InputError(f"{out}: {n_bytes / 1e9:.3g} GB are needed there: make room")
     except OSError as e:
         raise InputError(f"{out}: cannot be written ({e.strerror or e}): give another folder")
+
+
+def _check(unfinished: Any, groups: list[dict[str, jax.ShapeDtypeStruct]]) -> None:
+    """Raises InputError where what was written is not what was read, by its headers."""
+    found = tensors.find(unfinished).tensors
+    wanted = {name: array for group in groups for name, array in group.items()}
+    for name, array in wanted.items():
+        tensor = found.get(name)
+        if tensor is None or (tensor.shape, tensors.dtype_of(tensor)) != (array.shape, array.dtype):
+            raise InputError(f"{unfinished}: {name} is not as it was written: try again")
 
 
 def _finish(folder: pathlib.Path, unfinished: Any, out: Any) -> None:

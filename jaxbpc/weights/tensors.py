@@ -31,6 +31,9 @@ _DTYPES = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "BOOL": "bool",
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
 }
 _SPELLINGS = {name: spelling for spelling, name in _DTYPES.items()}
 # Of what is written: a process on another mesh reads those that it needs, whole.
@@ -73,7 +76,7 @@ def find(folder: pathlib.Path) -> Stored:
 
 def dtype_of(tensor: Tensor):
     """The dtype in which a tensor's values can be held (jax has no float64)."""
-    name = _DTYPES.get(tensor.dtype, tensor.dtype.lower())
+    name = _DTYPES[tensor.dtype]
     return jnp.dtype("float32" if name == "float64" else name)
 
 

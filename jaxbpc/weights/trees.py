@@ -62,35 +62,42 @@ class _Reader:
 
     def read(self, wanted: Wanted) -> dict[str, jax.Array]:
         """As `Stored.read`."""
+        needed = {self._places[name].name: array for name, array in wanted.items()}
         self._held |= self._stored.read(
             {
-                self._places[name].name: self._whole(self._places[name].name, array.sharding.mesh)
-                for name, array in wanted.items()
-                if self._places[name].name not in self._held
+                name: self._whole(name, array.sharding)
+                for name, array in needed.items()
+                if name not in self._held
             }
         )
         result = {}
         for name, array in wanted.items():
             place = self._places[name]
-            move = _mover(place.moved, self._arch, array.shape, array.dtype, array.sharding)
-            result[name] = move(self._held[place.name], place.layer)
+            whole = self._held[place.name]
+            layouts = (sharding.gathered(whole.sharding, array.sharding), array.sharding)
+            move = _mover(place.moved, self._arch, array.shape, array.dtype, layouts)
+            result[name] = move(whole, place.layer)
             self._served[place.name].add(name)
             if len(self._served[place.name]) == self._n[place.name]:
                 del self._held[place.name], self._served[place.name]
         return result
 
-    def _whole(self, name: str, mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
+    def _whole(self, name: str, target: jax.sharding.NamedSharding) -> jax.ShapeDtypeStruct:
         tensor = self._stored.tensors[name]
-        layout = sharding.spread(tensor.shape, mesh, tensor.pieces)
+        layout = sharding.spread(tensor.shape, target.mesh, tensor.pieces, target)
         return jax.ShapeDtypeStruct(tensor.shape, dtype_of(tensor), sharding=layout)
 
 
 @functools.lru_cache(maxsize=256)
-def _mover(moved: Moved, arch: Arch, shape: tuple[int, ...], dtype, layout):
-    """A function of (a tensor of the tree, a layer) → the family's tensor."""
+def _mover(moved: Moved, arch: Arch, shape: tuple[int, ...], dtype, layouts):
+    """A function of (a tensor of the tree, a layer) → the family's tensor.
+
+    layouts: between what is read and what is made, and the latter's.
+    """
     axes, order = moved.axes.replace("L", ""), moved.order.replace(" ", "")
 
     def move(x, layer):
+        x = jax.lax.with_sharding_constraint(x, layouts[0])
         if "L" in moved.axes:
             x = jax.lax.dynamic_index_in_dim(x, layer, moved.axes.index("L"), keepdims=False)
         x = x.transpose([axes.index(axis) for axis in order])
@@ -102,7 +109,7 @@ def _mover(moved: Moved, arch: Arch, shape: tuple[int, ...], dtype, layout):
             x = jnp.moveaxis(x, -1, order.index("H"))
         return x.reshape(shape).astype(dtype)
 
-    return jax.jit(move, out_shardings=layout)
+    return jax.jit(move, out_shardings=layouts[1])
 
 
 def _in_pairs(moved: Moved, arch: Arch) -> bool:
