@@ -1,4 +1,4 @@
-"""Orbax checkpoints: converted, loaded onto meshes, damaged; the oracle is the safetensors folder."""
+"""Orbax checkpoints: converted, loaded onto meshes, damaged; the oracle is the same safetensors."""
 
 import os
 import pathlib
@@ -175,7 +175,7 @@ def test_a_killed_conversion(models, tmp_path):
     assert left
     assert "out" not in [path.name for path in left]
     for path in left:
-        with pytest.raises(InputError, match="config.json does not exist"):
+        with pytest.raises(InputError, match=r"config\.json does not exist"):
             load.open_checkpoint(path)
 
 
