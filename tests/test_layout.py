@@ -14,7 +14,8 @@ FLOORS = {
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
-    3: "weights.names weights.assemble weights.load weights.wheel data.batches layout score",
+    3: "weights.names weights.assemble weights.tensors weights.trees weights.load weights.save "
+    "weights.wheel data.batches layout score",
     4: "job evaluate estimate",
     5: "main prepare convert plan",
 }
