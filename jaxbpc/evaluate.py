@@ -383,7 +383,8 @@ def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
         "empty_documents": stream.empty_documents,
         "corpus_sha256": stream.corpus_sha256,
     }
-    return reduce.corpus_result(record.read("nll"), job.plans[name], counts, stream.bos)
+    nll, plan = record.read("nll"), job.plans[name]
+    return reduce.corpus_result(nll, plan, counts, stream.bos, stream.documents)
 
 
 def _environment() -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
-    0: "__init__ chips config errors results reduce record hlo data.windows models.arch "
+    0: "__init__ chips config errors results intervals reduce record hlo data.windows models.arch "
     "models.fields models.families",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source topology",

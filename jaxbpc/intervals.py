@@ -1,0 +1,140 @@
+"""How far a BPC moves with the choice of documents: bootstrap intervals, and paired differences.
+
+The idea: as many documents as there are, are drawn with replacement, some thousand times over; the
+middle 95% of those draws' BPC is the interval. Runs over the same documents are drawn together,
+whatever their tokenizers: what makes a document hard for both drops out of their difference.
+
+The complications: a document's nats are those of the full number, of all its tokens whichever
+window scored them (token 0 of the corpus alone has none). The tail that the reference number leaves
+out is a matter of where the last window ends, not of the documents that it falls on: their share
+stays what it is, so the interval of `bpc` is that of `bpc_full` times bpc / bpc_full, and
+differences between runs, whose tokenizers leave out other tails, are those of `bpc_full`. Of few
+documents plain percentiles are too narrow, so they are taken further out by what Student's t asks
+for. The draws depend on the corpus's hash and the seed alone: the same on any machine, for any run.
+What is drawn are documents, not their order: how much a document gains from those before it in its
+window is taken as it was.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993; expanded percentiles:
+Hesterberg, What Teachers Should Know About the Bootstrap, 2015.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy import special
+
+N_DRAWS = 2000
+LEVEL = 0.95
+_BLOCK = 1 << 18  # numbers drawn at once: bounds the memory
+# Of more documents than this, neighbours are drawn together: bounds the time.
+_MAX_UNITS = 1 << 17
+
+
+@dataclasses.dataclass(frozen=True)
+class Documents:
+    """The documents of a corpus as a run scored them.
+
+    rows: [n] int64, rows in the file. characters: [n] int64. nats: [n] float64, of all tokens of a
+    document that have a score.
+    """
+
+    rows: np.ndarray
+    characters: np.ndarray
+    nats: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number with its 95% interval; `stderr` is the draws' standard deviation."""
+
+    value: float
+    low: float
+    high: float
+    stderr: float
+    p_value: float  # two-sided, of the value being 0; meant for differences
+
+
+def per_document(nll: np.ndarray, documents: np.ndarray) -> Documents:
+    """Sums a record's tokens by document.
+
+    Args:
+      nll: [n_tokens] float32 nats a token; NaN: not scored.
+      documents: [n, 6] int64 in the columns of `record.DOCUMENT_COLUMNS`, in the stream's order.
+    """
+    first = np.asarray(documents[:, 0])
+    nats = np.zeros(len(first))
+    # reduceat would give a document of no tokens its neighbour's first one.
+    filled = np.flatnonzero(np.diff(first, append=len(nll)) > 0)
+    if len(filled):
+        scored = np.where(np.isnan(nll), np.float32(0), nll)
+        nats[filled] = np.add.reduceat(scored, first[filled], dtype=np.float64)
+    return Documents(np.asarray(documents[:, 3]), np.asarray(documents[:, 1]), nats)
+
+
+def resample(
+    values: np.ndarray, corpus_sha256: str, seed: int = 0, n_draws: int = N_DRAWS
+) -> np.ndarray:
+    """Sums over documents drawn with replacement.
+
+    Args:
+      values: [n, k], what is added up of each document; all columns are drawn together.
+      corpus_sha256: of the corpus's file, in hex: equal corpora have equal draws, others
+        independent ones.
+
+    Returns:
+      [n_draws, k] float64.
+    """
+    group = -(-len(values) // _MAX_UNITS)
+    if group > 1:
+        values = np.add.reduceat(values, np.arange(0, len(values), group), axis=0)
+    n = len(values)
+    values = np.asarray(values, np.float64)
+    random = np.random.default_rng([seed, int(corpus_sha256[:16] or "0", 16)])
+    sums = np.empty((n_draws, values.shape[1]))
+    size = max(1, _BLOCK // n)
+    for i in range(0, n_draws, size):
+        n_rows = min(size, n_draws - i)
+        drawn = random.integers(0, n, (n_rows, n), dtype=np.int32)
+        drawn += n * np.arange(n_rows, dtype=np.int32)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=n_rows * n).reshape(n_rows, n)
+        sums[i : i + n_rows] = counts @ values
+    return sums
+
+
+def bpc_draws(
+    runs: list[Documents], corpus_sha256: str, seed: int = 0, n_draws: int = N_DRAWS
+) -> np.ndarray:
+    """Full BPC of each draw, [n_draws, runs], of runs over the same documents."""
+    columns = [run.nats for run in runs] + [runs[0].characters]
+    sums = resample(np.stack(columns, axis=1), corpus_sha256, seed, n_draws)
+    return sums[:, :-1] / (sums[:, -1:] * math.log(2))
+
+
+def estimate(value: float, draws: np.ndarray, n_documents: int) -> Estimate:
+    """The interval around `value` that its draws give; it needs two documents or more."""
+    degrees = n_documents - 1
+    stretch = math.sqrt(n_documents / degrees)
+    tail = special.ndtr(stretch * special.stdtrit(degrees, (1 - LEVEL) / 2))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    # The level at which the interval would just reach 0, by the same stretch.
+    share = min(float(np.mean(draws <= 0)), float(np.mean(draws >= 0)))
+    share = max(share, 0.5 / len(draws))
+    p_value = min(1.0, 2 * float(special.stdtr(degrees, special.ndtri(share) / stretch)))
+    return Estimate(value, float(low), float(high), float(np.std(draws, ddof=1)), p_value)
+
+
+def of_bpc(
+    documents: Documents, bpc: float | None, bpc_full: float | None, corpus_sha256: str
+) -> tuple[list[float] | None, list[float] | None]:
+    """95% intervals [low, high] of `bpc` and `bpc_full`; None where there is no such number.
+
+    Rounded to 6 decimals: the digits below are noise of the draws.
+    """
+    n = len(documents.rows)
+    if n < 2 or not bpc_full:
+        return None, None
+    found = estimate(bpc_full, bpc_draws([documents], corpus_sha256)[:, 0], n)
+    full = [found.low, found.high]
+    scales = (None if bpc is None else bpc / bpc_full, 1.0)
+    reference, whole = (None if s is None else [round(s * x, 6) for x in full] for s in scales)
+    return reference, whole
