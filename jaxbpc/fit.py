@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> None:
     for warning in warnings(folders, predictions):
         print(f"warning: {warning}", file=sys.stderr)
     if _JSON.value:
-        write_json_file(_JSON.value, scores_json(fitted, predictions))
+        _write(_JSON.value, scores_json(fitted, predictions))
     if _PLOT.value:
         from jaxbpc import plots
 
@@ -247,7 +247,7 @@ def power(sources: list[str]) -> None:
         raise InputError(f"BPC does not fall with {_X.value} over these checkpoints: no power law")
     print(power_text(law, _X.value, at))
     if _JSON.value:
-        write_json_file(_JSON.value, power_json(law, _X.value, found, at))
+        _write(_JSON.value, power_json(law, _X.value, found, at))
     if _PLOT.value:
         from jaxbpc import plots
 
@@ -292,14 +292,9 @@ def power_json(law: regress.Power, x: str, found: list, at: list[float]) -> dict
     }
 
 
-def write_json_file(path: str, content: dict) -> None:
-    """Writes `content`; not-a-number becomes null. Raises InputError where it cannot."""
-    try:
-        write_json(
-            pathlib.Path(path), json.loads(json.dumps(content), parse_constant=lambda _: None)
-        )
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror}): give another --json")
+def _write(path: str, content: dict) -> None:
+    """Writes JSON, in which what is not a number is null. Raises InputError where it cannot."""
+    write_json(pathlib.Path(path), json.loads(json.dumps(content), parse_constant=lambda _: None))
 
 
 if __name__ == "__main__":
