@@ -116,11 +116,15 @@ def estimate(value: float, draws: np.ndarray, n_documents: int) -> Estimate:
     stretch = math.sqrt(n_documents / degrees)
     tail = special.ndtr(stretch * special.stdtrit(degrees, (1 - LEVEL) / 2))
     low, high = np.quantile(draws, [tail, 1 - tail])
-    # The level at which the interval would just reach 0, by the same stretch.
+    # The level at which the interval would just reach 0, by the same stretch; where no draw is
+    # beyond 0, by how many standard deviations it is away.
+    stderr = float(np.std(draws, ddof=1))
     share = min(float(np.mean(draws <= 0)), float(np.mean(draws >= 0)))
-    share = max(share, 0.5 / len(draws))
-    p_value = min(1.0, 2 * float(special.stdtr(degrees, special.ndtri(share) / stretch)))
-    return Estimate(value, float(low), float(high), float(np.std(draws, ddof=1)), p_value)
+    z = special.ndtri(max(share, 0.5 / len(draws)))
+    if not share:
+        z = min(z, -abs(value) / max(stderr, 1e-300))
+    p_value = min(1.0, 2 * float(special.stdtr(degrees, z / stretch)))
+    return Estimate(value, float(low), float(high), stderr, p_value)
 
 
 def of_bpc(

@@ -5,6 +5,7 @@ import pathlib
 import re
 
 from jaxbpc import intervals, published, results
+from jaxbpc.errors import InputError
 from jaxbpc.record import Record
 
 
@@ -32,10 +33,14 @@ class Run:
 def read(folders: list[str]) -> list[Run]:
     """Reads `results.json` of each folder. Raises InputError naming the one at fault."""
     paths = [pathlib.Path(folder).expanduser() for folder in folders]
+    where = [path.resolve() for path in paths]
+    for i, path in enumerate(where):
+        if path in where[:i]:
+            raise InputError(f"{paths[i]} is given twice: give each run once")
     read = [results.read(path / "results.json") for path in paths]
     names = [model_name(found.model["path"]) for found in read]
     # The same model twice, say in two dtypes: the folder tells them apart.
-    shorts = [path.resolve().name for path in paths]
+    shorts = [path.name for path in where]
     names = [s if names.count(n) > 1 else n for n, s in zip(names, shorts, strict=True)]
     for i, name in enumerate(names):
         if names.index(name) < i:
@@ -78,9 +83,14 @@ def unlike_published(run: Run, corpora: list[str] | None = None) -> list[str]:
         found.append(
             f"config.data.template is {data['template']!r}, the published one '{{content}}'"
         )
-    for name in corpora or run.results.corpora:
-        size = published.MEGACHARACTERS.get(name)
-        have = run.results.corpora[name].characters
-        if size and abs(have / 1e6 - size) > 1:
-            found.append(f"{name} has {have:,} characters, the paper's corpus {size} million")
-    return found
+    lines = [unlike_corpus(run, name) for name in corpora or run.results.corpora]
+    return found + [line for line in lines if line]
+
+
+def unlike_corpus(run: Run, name: str) -> str | None:
+    """How a corpus that is called as one of the paper's differs from it in size, if it does."""
+    size = published.MEGACHARACTERS.get(name)
+    have = run.results.corpora[name].characters
+    if size is None or abs(have / 1e6 - size) <= 1:
+        return None
+    return f"{name} has {have:,} characters, the paper's corpus {size} million"

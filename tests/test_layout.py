@@ -20,7 +20,8 @@ FLOORS = {
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # From a number to an answer: they read run folders, on a laptop.
-ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify"]
+ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
+ANSWERS += ["formats", "report"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
