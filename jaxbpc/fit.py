@@ -11,7 +11,8 @@ scores are predicted, with 95% intervals for one model.
            score_pct (or score, a fraction); for what the paper lacks also corpus and bpc
 --nopaper  without the paper's scores
 --fits     these fits alone (default: all; a plot shows the four averages)
---form     of the curve that predicts; both are compared by leaving out one model at a time
+--form     of the curve that predicts. The table has both: `left out` is the RMSE of each model as
+           the others predict it, `log form` the same of a line over ln BPC
 power      BPC = floor + excess * (x / middle)^-exponent through one's own checkpoints, 4 or more.
            FILE.csv has the columns parameters or tokens, and bpc or run (a run folder)
 --at       where to predict; --corpus: of which corpus, for run folders
@@ -161,7 +162,7 @@ def fits_table(fitted: list[Fitted]) -> str:
     width = max(len(f.kind.name) for f in fitted) + 2
     head = (
         f"{'fit':<{width}}{'against':<11}{'n':>4}{'Pearson':>9}{'RMSE':>8}{'slope':>8}"
-        f"{'intercept':>11}{'left out':>10}{'log l. o.':>11}   published"
+        f"{'intercept':>11}{'left out':>10}{'log form':>11}   published"
     )
     lines = [head, "-" * len(head)]
     for fit in fitted:

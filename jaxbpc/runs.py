@@ -1,12 +1,15 @@
 """Run folders as the other commands read them: results, and each corpus's documents."""
 
 import dataclasses
+import math
 import pathlib
 import re
 
 from jaxbpc import intervals, published, results
 from jaxbpc.errors import InputError
 from jaxbpc.record import Record
+
+_MODEL_FIELDS = ("path", "architecture", "parameters", "dtype", "tokenizer_fingerprint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +21,20 @@ class Run:
     results: results.Results
 
     def documents(self, corpus: str) -> intervals.Documents:
-        """The documents of a corpus from the run's record. Raises InputError where it is gone."""
+        """The documents of a corpus from the run's record.
+
+        Raises:
+          InputError: it is gone, damaged, or not the one that the results were derived from.
+        """
         record = Record.open(self.folder / corpus)
-        return intervals.per_document(record.read("nll"), record.read("documents"))
+        found = intervals.per_document(record.read("nll"), record.read("documents"))
+        told = self.results.corpora[corpus].nats_full
+        if told is None or not math.isclose(found.nats.sum(), told, rel_tol=1e-6):
+            raise InputError(
+                f"{self.folder / corpus}: the record adds up to {found.nats.sum():.6g} nats, "
+                f"results.json has {told}: start the run's command again to mend it"
+            )
+        return found
 
     def bpc(self) -> dict[str, float]:
         """BPC by corpus, as far as there is one, and `average` where there is."""
@@ -37,7 +51,7 @@ def read(folders: list[str]) -> list[Run]:
     for i, path in enumerate(where):
         if path in where[:i]:
             raise InputError(f"{paths[i]} is given twice: give each run once")
-    read = [results.read(path / "results.json") for path in paths]
+    read = [_results(path / "results.json") for path in paths]
     names = [model_name(found.model["path"]) for found in read]
     # The same model twice, say in two dtypes: the folder tells them apart.
     shorts = [path.name for path in where]
@@ -46,6 +60,15 @@ def read(folders: list[str]) -> list[Run]:
         if names.index(name) < i:
             names[i] = str(paths[i])
     return [Run(*parts) for parts in zip(paths, names, read, strict=True)]
+
+
+def _results(path: pathlib.Path) -> results.Results:
+    found = results.read(path)
+    missing = [f"model.{name}" for name in _MODEL_FIELDS if name not in found.model]
+    missing += [f"window.{name}" for name in ("block_size", "stride") if name not in found.window]
+    if missing:
+        raise InputError(f"{path} has no {', '.join(missing)}: give a finished run's folder")
+    return found
 
 
 def model_name(path: str) -> str:

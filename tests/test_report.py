@@ -14,6 +14,7 @@ import yaml
 
 from jaxbpc import compare, formats, report, runs, tables
 from jaxbpc.errors import InputError
+from jaxbpc.record import Record
 
 
 def texts(seed, n=60, pieces=1, factor=1.0):
@@ -127,6 +128,25 @@ def test_a_record_that_is_gone(folders, tmp_path):
     text = tables.text(tables.tables(found))
     (bad,) = (r for r in found.ranking if r.run.name == "bad|er")
     assert "{:.4f}–{:.4f}".format(*bad.run.results.corpora["python"].bpc_interval) in text
+
+
+def test_a_record_of_other_results(folders, tmp_path):
+    """A chunk that is lost reads as not scored: no sum may be taken of the rest."""
+    record = Record.open(tmp_path / "b" / "python")
+    record.write(10, np.full(30, np.nan, np.float32))
+    record.flush()
+    found = compare.gather(runs.read(folders))
+    assert any("start the run's command again" in note for note in found.notes)
+    assert not found.difference("bad|er", "good", "python")
+
+
+def test_results_without_their_fields(tmp_path):
+    path = run_folders.write_paper_run(tmp_path / "run", PAPER) / "results.json"
+    content = json.loads(path.read_text())
+    del content["model"]["path"], content["window"]["stride"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"has no model\.path, window\.stride"):
+        runs.read([str(tmp_path / "run")])
 
 
 def test_a_corpus_without_a_number(tmp_path):
