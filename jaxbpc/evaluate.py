@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, lives, reduce, score, sharding
+from jaxbpc import distributed, intervals, lives, reduce, score, sharding
 from jaxbpc import layout as layout_lib
 from jaxbpc.data import batches, corpora, tokens, windows
 from jaxbpc.errors import InputError, NumberError, Stopped
@@ -383,8 +383,8 @@ def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
         "empty_documents": stream.empty_documents,
         "corpus_sha256": stream.corpus_sha256,
     }
-    nll, plan = record.read("nll"), job.plans[name]
-    return reduce.corpus_result(nll, plan, counts, stream.bos, stream.documents)
+    result = reduce.corpus_result(record.read("nll"), job.plans[name], counts, stream.bos)
+    return intervals.added(result, intervals.read(record))
 
 
 def _environment() -> dict[str, Any]:

@@ -23,6 +23,9 @@ import math
 import numpy as np
 from scipy import special
 
+from jaxbpc.record import Record
+from jaxbpc.results import CorpusResult
+
 N_DRAWS = 2000
 LEVEL = 0.95
 _BLOCK = 1 << 18  # numbers drawn at once: bounds the memory
@@ -52,6 +55,11 @@ class Estimate:
     high: float
     stderr: float
     p_value: float  # two-sided, of the value being 0; meant for differences
+
+
+def read(record: Record) -> Documents:
+    """The documents of a run's record. Raises InputError where it is damaged."""
+    return per_document(record.read("nll"), record.read("documents"))
 
 
 def per_document(nll: np.ndarray, documents: np.ndarray) -> Documents:
@@ -127,18 +135,20 @@ def estimate(value: float, draws: np.ndarray, n_documents: int) -> Estimate:
     return Estimate(value, float(low), float(high), stderr, p_value)
 
 
-def of_bpc(
-    documents: Documents, bpc: float | None, bpc_full: float | None, corpus_sha256: str
-) -> tuple[list[float] | None, list[float] | None]:
-    """95% intervals [low, high] of `bpc` and `bpc_full`; None where there is no such number.
+def added(result: CorpusResult, documents: Documents) -> CorpusResult:
+    """The result with the intervals of `bpc` and `bpc_full`, of two documents or more.
 
     Rounded to 6 decimals: the digits below are noise of the draws.
     """
     n = len(documents.rows)
-    if n < 2 or not bpc_full:
-        return None, None
-    found = estimate(bpc_full, bpc_draws([documents], corpus_sha256)[:, 0], n)
+    if n < 2 or not result.bpc_full:
+        return result
+    draws = bpc_draws([documents], result.corpus_sha256)[:, 0]
+    found = estimate(result.bpc_full, draws, n)
     full = [found.low, found.high]
-    scales = (None if bpc is None else bpc / bpc_full, 1.0)
-    reference, whole = (None if s is None else [round(s * x, 6) for x in full] for s in scales)
-    return reference, whole
+    scaled = None if result.bpc is None else [x * result.bpc / result.bpc_full for x in full]
+    return dataclasses.replace(
+        result,
+        bpc_interval=None if scaled is None else [round(x, 6) for x in scaled],
+        bpc_full_interval=[round(x, 6) for x in full],
+    )

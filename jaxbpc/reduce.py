@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxbpc import intervals
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import NumberError
 from jaxbpc.results import CorpusResult
@@ -36,7 +35,7 @@ def bits_per(nats: float, count: int) -> float | None:
 
 
 def corpus_result(
-    nll: np.ndarray, plan: Plan, counts: dict[str, Any], bos: np.ndarray, documents: np.ndarray
+    nll: np.ndarray, plan: Plan, counts: dict[str, Any], bos: np.ndarray
 ) -> CorpusResult:
     """One corpus's result.
 
@@ -45,7 +44,6 @@ def corpus_result(
       plan: the windows that scored them.
       counts: `characters`, `bytes`, `documents`, `empty_documents`, `corpus_sha256`.
       bos: [n] positions of the tokens that stand for no text, put before each document.
-      documents: [n, 6] in the columns of `record.DOCUMENT_COLUMNS`.
 
     Raises:
       NumberError: the scored tokens are not exactly those of the plan.
@@ -63,14 +61,9 @@ def corpus_result(
     characters, n_bytes = counts["characters"], counts["bytes"]
     scored_bos = bos[(bos >= 1) & (bos < 1 + plan.n_scored)]
     has_windows, has_full = plan.n_windows > 0, plan.n_all_windows > 0
-    bpc = bits_per(nats, characters) if has_windows else None
-    bpc_full = bits_per(nats_full, characters) if has_full else None
-    found = intervals.of_bpc(
-        intervals.per_document(nll, documents), bpc, bpc_full, counts["corpus_sha256"]
-    )
     return CorpusResult(
-        bpc=bpc,
-        bpc_full=bpc_full,
+        bpc=bits_per(nats, characters) if has_windows else None,
+        bpc_full=bits_per(nats_full, characters) if has_full else None,
         bpb=bits_per(nats, n_bytes) if has_windows else None,
         bpb_full=bits_per(nats_full, n_bytes) if has_full else None,
         nats=nats if has_windows else None,
@@ -83,8 +76,6 @@ def corpus_result(
         bos_tokens=len(scored_bos),
         bos_nats=total_nats(nll[scored_bos]),
         note=None if has_windows else _short_note(plan),
-        bpc_interval=found[0],
-        bpc_full_interval=found[1],
     )
 
 

@@ -26,8 +26,7 @@ class Run:
         Raises:
           InputError: it is gone, damaged, or not the one that the results were derived from.
         """
-        record = Record.open(self.folder / corpus)
-        found = intervals.per_document(record.read("nll"), record.read("documents"))
+        found = intervals.read(Record.open(self.folder / corpus))
         told = self.results.corpora[corpus].nats_full
         if told is None or not math.isclose(found.nats.sum(), told, rel_tol=1e-6):
             raise InputError(

@@ -1,11 +1,12 @@
 """Finished runs' folders without a model: results that are given, or derived from given nats."""
 
 import hashlib
+import math
 
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import reduce, results
+from jaxbpc import intervals, results
 from jaxbpc.data.windows import Plan
 from jaxbpc.record import Record, write_json
 
@@ -14,6 +15,7 @@ CHARACTERS = {"commoncraw": 131_100_000, "python": 98_200_000, "arxiv_math": 100
 
 def write_results(folder, corpora, path="meta-llama/Llama-2-7b-hf", model=None, data=None):
     """`results.json` of corpora, {name: CorpusResult}; config and model as they would be."""
+    values = [r.bpc for r in corpora.values()]
     config = config_lib.default()
     config.model.path = path
     config.data.update(data or {})
@@ -24,7 +26,7 @@ def write_results(folder, corpora, path="meta-llama/Llama-2-7b-hf", model=None, 
         model=about,
         window={"block_size": 1900, "stride": 512},
         corpora=corpora,
-        average_bpc=reduce.average_bpc(r.bpc for r in corpora.values()),
+        average_bpc=None if None in values else sum(values) / len(values),
         runs=[{"started": "2026-11-25T04:00:00+00:00", "windows_scored": 3}],
         speed={"wall_s": 12.5},
         config=config.to_dict(),
@@ -76,11 +78,20 @@ def write_scored_run(folder, corpora, plan=(100, 40), rows=None, **fields):
         n = len(nats)
         columns = [first, characters, np.add(characters, 1), np.arange(n) if rows is None else rows]
         documents = np.stack([*columns, np.full(n, -1), np.full(n, -1)], axis=1)
-        counts = {"characters": int(np.sum(characters)), "bytes": int(np.sum(characters)) + n}
-        sha256 = hashlib.sha256(name.encode()).hexdigest()
-        counts |= {"documents": n, "empty_documents": 0, "corpus_sha256": sha256}
-        bos = np.zeros(0, int)
-        entries[name] = reduce.corpus_result(nll, Plan(len(nll), *plan), counts, bos, documents)
+        n_scored = Plan(len(nll), *plan).n_scored
+        total, sha256 = int(np.sum(characters)), hashlib.sha256(name.encode()).hexdigest()
+        full, scored = (float(x.astype(np.float64).sum()) for x in (nll[1:], nll[1 : 1 + n_scored]))
+        result = given(
+            scored / total / math.log(2),
+            total,
+            bpc_full=full / total / math.log(2),
+            nats=scored,
+            nats_full=full,
+            documents=n,
+            tokens=len(nll),
+            corpus_sha256=sha256,
+        )
+        entries[name] = intervals.added(result, intervals.per_document(nll, documents))
         ids = np.arange(len(nll), dtype=np.uint32)
         settings = {"corpus_sha256": sha256}
         record = Record.create(folder / name, settings, ids, ids.astype(np.int64), documents, [])

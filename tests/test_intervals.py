@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 import pytest
+import run_folders
 
-from jaxbpc import intervals, reduce
+from jaxbpc import intervals
 from jaxbpc.data.windows import Plan
 
 N = 100  # documents of a corpus
@@ -39,10 +40,11 @@ def sha(seed):
 
 def result(seed):
     (nll,), documents = corpus(seed)
-    plan = Plan(len(nll), 100, 40)
-    counts = {"characters": int(documents[:, 1].sum()), "bytes": int(documents[:, 2].sum())}
-    counts |= {"documents": N, "empty_documents": 0, "corpus_sha256": sha(seed)}
-    return reduce.corpus_result(nll, plan, counts, np.zeros(0, int), documents)
+    n_scored = Plan(len(nll), 100, 40).n_scored
+    characters = int(documents[:, 1].sum()) * math.log(2)
+    bpc = [float(x.astype(np.float64).sum()) / characters for x in (nll[1 : 1 + n_scored], nll[1:])]
+    without = run_folders.given(bpc[0], bpc_full=bpc[1], corpus_sha256=sha(seed))
+    return intervals.added(without, intervals.per_document(nll, documents))
 
 
 def test_coverage():
@@ -136,8 +138,10 @@ def test_many_documents_are_drawn_by_neighbours(monkeypatch):
 
 
 def test_too_few_documents():
-    documents = intervals.Documents(np.zeros(1), np.ones(1), np.ones(1))
-    assert intervals.of_bpc(documents, 1.0, 1.0, "1f") == (None, None)
+    one = intervals.Documents(np.zeros(1), np.ones(1), np.ones(1))
+    result = run_folders.given(None, bpc_full=0.79)
+    assert intervals.added(result, one) == result
     two = intervals.Documents(np.arange(2), np.full(2, 10), np.array([5.0, 6.0]))
-    low, high = intervals.of_bpc(two, None, 0.79, "1f")[1]
-    assert low < 0.79 < high
+    found = intervals.added(result, two)
+    assert found.bpc_interval is None
+    assert found.bpc_full_interval[0] < 0.79 < found.bpc_full_interval[1]

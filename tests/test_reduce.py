@@ -18,9 +18,6 @@ COUNTS = {
 }
 PLAN = Plan(1000, 100, 40)
 BOS = np.array([0, 300, 990])
-DOCUMENTS = np.array(
-    [[0, 300, 310, 0, -1, -1], [300, 500, 500, 2, -1, -1], [990, 100, 190, 3, -1, -1]]
-)
 
 
 def nll(n=1000):
@@ -37,7 +34,7 @@ def test_the_sum_is_exact():
 
 def test_closed_form():
     values = nll()
-    result = reduce.corpus_result(values, PLAN, COUNTS, BOS, DOCUMENTS)
+    result = reduce.corpus_result(values, PLAN, COUNTS, BOS)
     reference = values[1 : 1 + PLAN.n_scored].astype(np.float64).sum()
     assert result.nats == pytest.approx(reference, rel=1e-14)
     assert result.nats_full == pytest.approx(values[1:].astype(np.float64).sum(), rel=1e-14)
@@ -55,20 +52,18 @@ def test_a_count_that_differs_is_no_number(position, value):
     values = nll()
     values[position] = value
     with pytest.raises(NumberError, match="planned tokens"):
-        reduce.corpus_result(values, PLAN, COUNTS, BOS, DOCUMENTS)
+        reduce.corpus_result(values, PLAN, COUNTS, BOS)
 
 
 def test_another_length_is_no_number():
     with pytest.raises(NumberError, match="the record has 999 tokens, the plan 1000"):
-        reduce.corpus_result(nll(999), PLAN, COUNTS, BOS, DOCUMENTS)
+        reduce.corpus_result(nll(999), PLAN, COUNTS, BOS)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_to_score(n):
     plan = Plan(n, 100, 40)
-    result = reduce.corpus_result(
-        nll(n) if n else np.zeros(0), plan, COUNTS, BOS[:n], DOCUMENTS[:n]
-    )
+    result = reduce.corpus_result(nll(n) if n else np.zeros(0), plan, COUNTS, BOS[:n])
     assert result.bpc is result.bpc_full is result.nats is None
     assert "shorter than one window" in result.note
 
