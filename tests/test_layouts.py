@@ -154,7 +154,9 @@ def test_no_whole_copy_on_the_way(mesh_shape, capfd):
     assert "rematerialization" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("mesh", [(1, 1, 3), (1, 3, 2)], ids=str)
+@pytest.mark.parametrize(
+    "mesh", [(1, 2, 3), pytest.param((3, 1, 1), marks=pytest.mark.long)], ids=str
+)
 def test_sizes_that_the_mesh_does_not_divide(mesh, tmp_path):
     """Six heads and three for keys: some of the axes divide some of the sizes."""
     config = tiny.CONFIG | {

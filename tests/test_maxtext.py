@@ -122,7 +122,7 @@ def as_tree(tensors, config, scanned):
     embedding = {"embedding": tensors["model.embed_tokens.weight"]}
     params = {"params": {"decoder": decoder, "token_embedder": embedding}}
     mu = jax.tree.map(np.zeros_like, params)
-    return {"step": np.int32(3), "params": params, "opt_state": [{"mu": mu}]}
+    return {"step": 3, "params": params, "opt_state": [{"mu": mu}]}
 
 
 def write_both(place, config, scanned, change=None):
@@ -141,8 +141,8 @@ def write_both(place, config, scanned, change=None):
 
 @pytest.mark.parametrize(
     ("config", "scanned"),
-    [(LLAMA, True), (LLAMA, False), (LLAMA_31, True), (MISTRAL, False)],
-    ids=["llama-scanned", "llama-unscanned", "llama3.1-scanned", "mistral-unscanned"],
+    [(LLAMA, True), (LLAMA_31, False), pytest.param(MISTRAL, False, marks=pytest.mark.long)],
+    ids=["llama-scanned", "llama3.1-unscanned", "mistral-unscanned"],
 )
 def test_the_same_nats(config, scanned, tmp_path):
     hf, maxtext = write_both(tmp_path, config, scanned)
@@ -157,11 +157,12 @@ def test_the_same_weights_where_the_scale_is_exact(scanned, tmp_path):
     """Onto a mesh, from the folder of the step and from that of its items."""
     hf, maxtext = write_both(tmp_path, LLAMA_31 | {"head_dim": 16}, scanned)
     want, fingerprint = loaded(hf)
+    if not scanned:
+        shutil.move(maxtext / "config.json", maxtext / "items")
+        maxtext = maxtext / "items"
     got, again = loaded(maxtext, (2, 2, 2))
     same(got, want)
     assert again == fingerprint
-    shutil.move(maxtext / "config.json", maxtext / "items")
-    assert loaded(maxtext / "items", (1, 8, 1), stacked=scanned)[1] == fingerprint
 
 
 def test_converted(tmp_path):

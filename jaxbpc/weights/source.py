@@ -124,9 +124,13 @@ def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
     """Copies the tokenizer's files and config.json, in this order, each whole or not at all."""
     files = {file.name: file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern)}
     for name in sorted(files.keys() - {INDEX}, key=lambda name: name == "config.json"):
+        content = files[name].read_bytes()
+        if is_remote(to):  # an object is written whole
+            (to / name).write_bytes(content)
+            continue
         unfinished = to / f".{name}.{os.getpid()}"
-        unfinished.write_bytes(files[name].read_bytes())
-        unfinished.rename(to / name)
+        unfinished.write_bytes(content)
+        unfinished.replace(to / name)
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -219,7 +223,10 @@ def orbax_item(folder: pathlib.Path) -> pathlib.Path | None:
     Raises:
       InputError: there is more than one, or safetensors as well.
     """
-    inside = [p for p in folder.iterdir() if p.is_dir() and (p / TREE).exists()]
+    try:
+        inside = [p for p in folder.iterdir() if p.is_dir() and (p / TREE).exists()]
+    except OSError as e:
+        raise InputError(f"{folder}: cannot be read ({e.strerror or e}): check its permissions")
     items = [folder] if (folder / TREE).exists() else sorted(inside)
     weights = [folder / name for name in (SINGLE, INDEX) if (folder / name).exists()]
     if items and len(items + weights) > 1:

@@ -81,9 +81,10 @@ def dtype_of(tensor: Tensor):
 
 
 def write(path: pathlib.Path, groups: Iterable[Mapping[str, jax.Array]]) -> None:
-    """Writes groups of arrays as one Orbax checkpoint; each group is dropped as it is written.
+    """Writes groups of arrays as one Orbax checkpoint; `path` appears when all are written.
 
-    `path` appears when all are written. Every process calls it, on the same file system.
+    Every process calls it, on the same file system. Each group is dropped as it is written; in a
+    bucket, where Orbax cannot write in parts, they are all held until the end.
 
     Raises:
       InputError: it cannot be written; nothing is left.
@@ -94,6 +95,11 @@ def write(path: pathlib.Path, groups: Iterable[Mapping[str, jax.Array]]) -> None
     context.array.saving.storage_options.chunk_byte_size = _CHUNK_BYTES
     context.array.saving.use_compression = False
     remedy = "make room, or give another folder"
+    if source.is_remote(path):
+        whole = {name: array for group in groups for name, array in group.items()}
+        with _quiet(path, "written", remedy), context:
+            ocp.save(path, whole)
+        return
     try:
         for group in groups:
             with _quiet(path, "written", remedy), context:
