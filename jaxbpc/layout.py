@@ -23,6 +23,7 @@ from jaxbpc.models.decoder import Decoder, n_parameters
 log = logging.getLogger(__name__)
 
 _USABLE = 0.9  # of a device's memory: the rest is the runtime's and fragmentation
+_SPREAD = 0.8  # where more devices could share a copy: room to fetch layers ahead
 _BATCH = {"cpu": 1, "tpu": 2, "gpu": 8}
 
 
@@ -65,7 +66,8 @@ def choose(
     if not any(sizes) and memory:
         counts = [n for n in range(1, len(devices) + 1) if len(devices) % n == 0]
         need = {n: n_bytes / n + (gathered if n > 1 else 0) + window for n in counts}
-        fsdp = next((n for n in counts if need[n] <= _USABLE * memory), len(devices))
+        share = {n: _USABLE if n == 1 else _SPREAD for n in counts}
+        fsdp = next((n for n in counts if need[n] <= share[n] * memory), len(devices))
         sizes = (-1, fsdp, 1)
     mesh = sharding.make_mesh(sizes, devices)
     batch = settings.batch_per_device
