@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -271,31 +270,6 @@ def test_tensors_that_do_not_fit(models, tmp_path):
         "up_proj.weight I32",
     ]:
         assert words in str(error.value)
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """A bucket of an emulator on this machine."""
-    pytest.importorskip("gcsfs")
-    pytest.importorskip("gcp_storage_emulator")
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    program = "from gcp_storage_emulator.server import create_server; import time\n"
-    program += f"create_server('localhost', {port}, True, 'bucket').start(); time.sleep(600)"
-    server = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
-    monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", f"http://localhost:{port}")
-    monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("localhost", port)) == 0:
-                break
-        time.sleep(0.1)
-    yield "gs://bucket"
-    server.kill()
-    server.wait()
 
 
 @pytest.mark.long
