@@ -245,16 +245,9 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
 
 def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
     stream = job.streams[name]
-    counts = {
-        "characters": stream.characters,
-        "bytes": stream.bytes,
-        "documents": len(stream.documents),
-        "empty_documents": stream.empty_documents,
-        "corpus_sha256": stream.corpus_sha256,
-    }
     vocab_size = job.checkpoint.arch.vocab_size
     result = reduce.corpus_result(
-        record.read("nll"), job.plans[name], counts, stream.bos, vocab_size, stream.audit
+        record.read("nll"), job.plans[name], stream.counts, stream.bos, vocab_size, stream.audit
     )
     if result.note:
         log.warning("%s: %s", name, result.note)

@@ -16,8 +16,9 @@ import jax
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, record, score, sharding
+from jaxbpc import distributed, record, sharding
 from jaxbpc import layout as layout_lib
+from jaxbpc import step as step_lib
 from jaxbpc.data import corpora, tokens, windows
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, n_parameters
@@ -90,7 +91,7 @@ def load_job(job: Job) -> Loaded:
         " ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items()),
         layout.batch_size,
     )
-    step = score.Step(Decoder.hidden, Decoder.output, layout.mesh)
+    step = step_lib.Step(Decoder.hidden, Decoder.output, layout.mesh)
     shape = (layout.batch_size, job.settings.window_block_size)
 
     def compile_step(rows: int) -> tuple[jax.stages.Compiled, float]:

@@ -15,7 +15,7 @@ FLOORS = {
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
     3: "weights.names weights.assemble weights.tensors weights.trees weights.load weights.save "
-    "weights.wheel data.batches layout score",
+    "weights.wheel data.batches layout step live",
     4: "job evaluate estimate",
     5: "main prepare convert plan",
 }
