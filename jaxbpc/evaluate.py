@@ -20,7 +20,7 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, intervals, lives, mirror, reduce, sharding
+from jaxbpc import distributed, intervals, layout, lives, mirror, reduce, sharding, training
 from jaxbpc.data import batches
 from jaxbpc.errors import NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
@@ -236,14 +236,17 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
         config=json.loads(config.to_json_best_effort()),
         environment=_environment(),
         fingerprint=config_lib.fingerprint(what),
+        weighted_bpc=reduce.weighted_bpc(entries.values()),
+        training=training.of(job.settings, layout.training_flops(arch)),
     )
 
 
 def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
-    stream = job.streams[name]
+    stream, plan, nll = job.streams[name], job.plans[name], record.read("nll")
+    subsets = reduce.by_subset(nll, plan, stream.documents, stream.subsets)
     vocab_size = job.checkpoint.arch.vocab_size
     result = reduce.corpus_result(
-        record.read("nll"), job.plans[name], stream.counts, stream.bos, vocab_size, stream.audit
+        nll, plan, stream.counts, stream.bos, vocab_size, stream.audit, subsets
     )
     if result.note:
         log.warning("%s: %s", name, result.note)

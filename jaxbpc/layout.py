@@ -151,6 +151,16 @@ def flops(arch: Arch, length: int, rows: int) -> Flops:
     return Flops(matmul, attention, head, experts)
 
 
+def training_flops(arch: Arch) -> float:
+    """FLOPs of a training step for each token: 6 a parameter of the products that it goes through.
+
+    Of the experts those that are chosen; attention's own products, which grow with length, are not
+    counted, as usual in power laws (arXiv 2001.08361).
+    """
+    found = flops(arch, 1, 1)
+    return 3 * (found.matmul + found.head)
+
+
 def _attention_parameters(arch: Arch) -> tuple[int, int, int]:
     """(numbers that keys and values go through, queries and output, a query-key pair)."""
     a, d = arch.attention, arch.embed

@@ -68,7 +68,10 @@ def score(
     batch_size = n_shards * max(1, min(most, -(-plan.n_all_windows // n_shards)))
     split = NamedSharding(mesh, PartitionSpec(tuple(axes), None))
     nll = _nll((hidden, head), stream, plan, batch_size, split)
-    return reduce.corpus_result(nll, plan, stream.counts, stream.bos, vocab_size, stream.audit)
+    subsets = reduce.by_subset(nll, plan, stream.documents, stream.subsets)
+    return reduce.corpus_result(
+        nll, plan, stream.counts, stream.bos, vocab_size, stream.audit, subsets
+    )
 
 
 def _nll(params, stream: TokenStream, plan: Plan, batch_size: int, split) -> np.ndarray:

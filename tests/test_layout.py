@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
-    0: "__init__ chips config errors results intervals reduce record hlo data.windows models.arch "
-    "models.fields models.families published regress",
+    0: "__init__ chips config errors training results intervals reduce record hlo data.windows "
+    "models.arch models.fields models.families published regress",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source config_file peers data.audit topology mirror",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
