@@ -23,7 +23,7 @@ from jaxbpc import config as config_lib
 from jaxbpc import distributed, intervals, layout, lives, mirror, reduce, sharding, training
 from jaxbpc.data import batches
 from jaxbpc.errors import NumberError, Stopped
-from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
+from jaxbpc.job import Job, Loaded, Shared, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
@@ -34,13 +34,16 @@ log = logging.getLogger(__name__)
 _BELOW_ZERO = -0.01
 
 
-def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
+def run(
+    config, workdir: str | pathlib.Path = "runs/default", shared: Shared | None = None
+) -> Results:
     """Scores every corpus of `config` and writes `workdir/results.json`.
 
     Args:
       config: as `jaxbpc.config.default()` makes it.
       workdir: holds the record; where it has one of the same settings, the run goes on from it.
         In a bucket (gs://…, s3://…): see `mirror`.
+      shared: what this run takes over from those before it, and leaves to those after it.
 
     Raises:
       InputError: what the user can mend.
@@ -58,7 +61,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             job = open_job(settings)
         check_same(job)
         with distributed.together("loading the model"):
-            loaded = load_job(job)
+            loaded = load_job(job, shared)
         what = identity(job, loaded.weights_fingerprint)
         distributed.check_same(what)
         records: dict[str, Record] = {}

@@ -16,13 +16,13 @@ FLOORS = {
     "weights.gguf_tokenizer weights.quantized",
     3: "weights.names weights.assemble weights.tensors weights.trees weights.load weights.save "
     "weights.wheel data.batches layout step live",
-    4: "job evaluate estimate",
+    4: "job evaluate estimate series",
     5: "main prepare convert plan",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # From a number to an answer: they read run folders, on a laptop.
 ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
-ANSWERS += ["formats", "report"]
+ANSWERS += ["formats", "report", "curve"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
