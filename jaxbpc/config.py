@@ -66,6 +66,11 @@ def default() -> config_dict.ConfigDict:
     mesh.data = 0
     mesh.fsdp = 0
     mesh.tensor = 0
+
+    # Where numbers are followed, off by default: a folder of TensorBoard's, a project of W&B's.
+    config.log = log = config_dict.ConfigDict()
+    log.tensorboard = config_dict.placeholder(str)
+    log.wandb = config_dict.placeholder(str)
     return config
 
 
@@ -103,6 +108,8 @@ class Settings:
     window_stride: int
     batch_per_device: int
     mesh: tuple[int, int, int]
+    log_tensorboard: str | None
+    log_wandb: str | None
 
 
 def validate(config: config_dict.ConfigDict) -> Settings:
@@ -161,6 +168,8 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         window_stride=window.stride,
         batch_per_device=config.batch_per_device,
         mesh=sizes,  # type: ignore[arg-type]
+        log_tensorboard=config.log.tensorboard,
+        log_wandb=config.log.wandb,
     )
 
 

@@ -20,7 +20,17 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, intervals, layout, lives, mirror, reduce, sharding, training
+from jaxbpc import (
+    distributed,
+    intervals,
+    layout,
+    lives,
+    mirror,
+    reduce,
+    sharding,
+    tracking,
+    training,
+)
 from jaxbpc.data import batches
 from jaxbpc.errors import NumberError, Stopped
 from jaxbpc.job import Job, Loaded, Shared, check_same, identity, load_job, open_job, out_of_memory
@@ -58,6 +68,7 @@ def run(
             if distributed.is_writer():
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
+            tracker = _tracker(settings, folder, shared, stack)
             job = open_job(settings)
         check_same(job)
         with distributed.together("loading the model"):
@@ -71,7 +82,7 @@ def run(
             life = _begin_life(folder, job, records)
         scoring = time.monotonic()
         try:
-            n_scored = _score_all(job, loaded, records, life)
+            n_scored = _score_all(job, loaded, records, life, tracker)
         finally:
             life.save()
         done = time.monotonic()
@@ -81,7 +92,17 @@ def run(
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
                 write_json(folder / "results.json", results.to_json())
+                tracker.results(results)
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
+
+
+def _tracker(settings, folder: pathlib.Path, shared: Shared | None, stack) -> tracking.Tracker:
+    """The series', or this run's own; of other processes than the first one without a sink."""
+    if shared and shared.tracker:
+        return shared.tracker
+    if not distributed.is_writer():
+        return tracking.Tracker()
+    return stack.enter_context(tracking.opened(settings, folder))
 
 
 def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, Record]:
@@ -106,7 +127,13 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
 
 
-def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives.Life) -> int:
+def _score_all(
+    job: Job,
+    loaded: Loaded,
+    records: dict[str, Record],
+    life: lives.Life,
+    tracker: tracking.Tracker,
+) -> int:
     """Scores what the records lack; returns the number of tokens. Raises Stopped by a signal."""
     todo = {}
     for name, plan in job.plans.items():
@@ -127,6 +154,7 @@ def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives
             nonlocal n_tokens
             n_tokens += _keep_window(job, name, records.get(name), index, values)
             life.scored()
+            tracker.scored()
             bar.update()
 
         for name, indices in todo.items():

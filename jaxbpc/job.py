@@ -16,7 +16,7 @@ import jax
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, record, sharding
+from jaxbpc import distributed, record, sharding, tracking
 from jaxbpc import layout as layout_lib
 from jaxbpc import step as step_lib
 from jaxbpc.data import corpora, tokens, windows
@@ -56,9 +56,13 @@ class Loaded:
 
 @dataclasses.dataclass
 class Shared:
-    """What runs of models that are alike have in common: compiled steps, by what they are of."""
+    """What runs of models that are alike have in common.
+
+    steps: compiled, by what they are of. tracker: where numbers are told; None: each run's own.
+    """
 
     steps: dict[Hashable, dict[int, jax.stages.Compiled]] = dataclasses.field(default_factory=dict)
+    tracker: tracking.Tracker | None = None
 
 
 def open_job(settings: config_lib.Settings) -> Job:
