@@ -240,7 +240,8 @@ def power(sources: list[str]) -> None:
     found = checkpoints.read(sources, _X.value, _CORPUS.value)
     for checkpoint in found:
         if not checkpoint.x:
-            print(f"warning: {checkpoint.name}: left out, its {_X.value} is 0", file=sys.stderr)
+            told = f"{checkpoint.name} is left out: no power law reaches {_X.value} of 0"
+            print(f"warning: {told}", file=sys.stderr)
     found = [checkpoint for checkpoint in found if checkpoint.x]
     try:
         at = [float(x) for x in _AT.value]

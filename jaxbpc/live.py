@@ -7,20 +7,24 @@ or Equinox, or `jax.tree_util.Partial(function, parameters)`. Parameters stay wh
 
 import functools
 import math
+import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxbpc import layout, reduce, sharding
+import jaxbpc
+from jaxbpc import intervals, layout, reduce, sharding
 from jaxbpc.data import batches
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.head import Head
-from jaxbpc.results import CorpusResult
+from jaxbpc.record import write_json
+from jaxbpc.results import CorpusResult, Results
 from jaxbpc.step import Step
 
 Function = Callable[[jax.Array], jax.Array]
@@ -69,9 +73,10 @@ def score(
     split = NamedSharding(mesh, PartitionSpec(tuple(axes), None))
     nll = _nll((hidden, head), stream, plan, batch_size, split)
     subsets = reduce.by_subset(nll, plan, stream.documents, stream.subsets)
-    return reduce.corpus_result(
+    result = reduce.corpus_result(
         nll, plan, stream.counts, stream.bos, vocab_size, stream.audit, subsets
     )
+    return intervals.added(result, intervals.per_document(nll, stream.documents))
 
 
 def _nll(params, stream: TokenStream, plan: Plan, batch_size: int, split) -> np.ndarray:
@@ -143,3 +148,50 @@ def _check_shape(name: str, made, given: str, block_size: int) -> None:
     shape = getattr(made, "shape", None)
     if shape is None or len(shape) != 3 or shape[:2] != (1, block_size):
         raise InputError(f"{name} gives {shape or type(made).__name__} for {given}")
+
+
+def write(
+    folder: pathlib.Path,
+    corpora: dict[str, CorpusResult],
+    window: tuple[int, int],
+    parameters: Any,
+    training: dict[str, Any],
+) -> None:
+    """Writes `folder/results.json`: of folders side by side `jaxbpc.report` and `fit` make a curve.
+
+    Args:
+      corpora: what `score` gave, by the corpus's name.
+      parameters: of the model, a pytree.
+      training: `step`, `tokens` seen, `flops`, as far as they are known.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    leaves = jax.tree.leaves(parameters)
+    model = {
+        "path": str(folder),
+        "architecture": "live",
+        "parameters": sum(int(np.size(leaf)) for leaf in leaves),
+        "dtype": str(jnp.result_type(*leaves)) if leaves else "",
+        "vocab_size": None,
+        "weights_fingerprint": None,
+        "tokenizer_fingerprint": None,
+    }
+    found = Results(
+        model=model,
+        window=dict(zip(("block_size", "stride"), window, strict=True)),
+        corpora=corpora,
+        average_bpc=reduce.average_bpc(result.bpc for result in corpora.values()),
+        runs=[],
+        speed={},
+        config={},
+        environment={"jaxbpc": jaxbpc.__version__, "jax": jax.__version__},
+        fingerprint="",
+        weighted_bpc=reduce.weighted_bpc(corpora.values()),
+        training={"step": None, "tokens": None, "flops": None} | training,
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{folder}: cannot be made ({e.strerror}): give another folder")
+    write_json(folder / "results.json", found.to_json())

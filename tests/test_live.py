@@ -94,6 +94,7 @@ def test_the_numbers_of_a_run(place, tmp_path, sizes):
     got = jaxbpc.score(Partial(whole, model), model.output(), stream, mesh, (100, 40))
     for name in ("bpc", "bpc_full", "bpb", "bpb_full", "nats", "nats_full"):
         assert getattr(got, name) == pytest.approx(getattr(want, name), rel=1e-6)
+    assert got.bpc_interval == pytest.approx(want.bpc_interval, rel=1e-5)
     for name in ("characters", "bytes", "documents", "tokens", "windows", "scored_tokens"):
         assert getattr(got, name) == getattr(want, name)
     assert got.corpus_sha256 == want.corpus_sha256
