@@ -41,7 +41,8 @@ def ours(folder: pathlib.Path, dtype: str):
     """A function ids [1901] → nats of the last STRIDE targets, by the real step."""
     import jax
 
-    from jaxbpc import layout, score, sharding
+    from jaxbpc import layout, sharding
+    from jaxbpc import step as step_lib
     from jaxbpc.models.decoder import Decoder
     from jaxbpc.weights import load
 
@@ -49,7 +50,7 @@ def ours(folder: pathlib.Path, dtype: str):
     checkpoint = load.open_checkpoint(folder)
     kind = layout.attention("auto", checkpoint.arch, jax.numpy.dtype(dtype), "cpu")
     model, _ = load.load(checkpoint, jax.numpy.dtype(dtype), mesh, kind)
-    step = score.Step(Decoder.hidden, Decoder.output, mesh).compile(model, (1, BLOCK), STRIDE)
+    step = step_lib.Step(Decoder.hidden, Decoder.output, mesh).compile(model, (1, BLOCK), STRIDE)
     return lambda ids: np.asarray(step(model, ids[None, :-1], ids[None, 1:]))[0]
 
 

@@ -20,7 +20,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import numpy as np
 
-from jaxbpc import hlo, layout, score, sharding
+from jaxbpc import hlo, layout, sharding
+from jaxbpc import step as step_lib
 from jaxbpc.models import kernels
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
@@ -93,7 +94,7 @@ def compiled(case: Case):
     mesh = sharding.make_mesh(case.mesh, topology.devices)
     arch = FAMILIES[case.config["model_type"]].to_arch(case.config, "config.json")
     model = load.placed(Decoder(arch, jax.numpy.bfloat16, "splash", stacked=True), mesh)
-    step = score.Step(Decoder.hidden, Decoder.output, mesh)
+    step = step_lib.Step(Decoder.hidden, Decoder.output, mesh)
     batch = case.batch_per_device * sharding.n_batch_shards(mesh)
     return arch, step.compile(model, (batch, LENGTH), ROWS)
 

@@ -1,19 +1,20 @@
-"""One's own checkpoints by size or training data, of run folders or a CSV file."""
+"""One's own checkpoints by size or training, of run folders, series or a CSV file."""
 
 import csv
 import dataclasses
 import math
 import pathlib
 
-from jaxbpc import runs
+from jaxbpc import curve, runs
 from jaxbpc.errors import InputError
+from jaxbpc.weights.source import is_remote
 
-X = ("parameters", "tokens")
+X = ("parameters", "step", "tokens", "flops")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A model: `x` is its number of parameters, or of the tokens it has seen."""
+    """A model: `x` is its number of parameters, or how far it was trained."""
 
     name: str
     x: float
@@ -21,9 +22,9 @@ class Checkpoint:
 
 
 def read(sources: list[str], x: str, corpus: str) -> list[Checkpoint]:
-    """Checkpoints of run folders (x: parameters alone) and CSV files.
+    """Checkpoints of run folders, series' folders and CSV files.
 
-    A file's columns: name; `parameters` or `tokens`, as `x` says; and `bpc`, or `run`, a run folder
+    A file's columns: name; one of X, as `x` says; and `bpc`, or `run`, a run folder
     (from the file's own folder) that has it on `corpus`, or over all corpora for `average`.
 
     Raises:
@@ -32,14 +33,10 @@ def read(sources: list[str], x: str, corpus: str) -> list[Checkpoint]:
     found = []
     for source in sources:
         path = pathlib.Path(source).expanduser()
-        if path.is_dir():
-            (run,) = runs.read([source])
-            if x != "parameters":
-                raise InputError(
-                    f"{source}: a run does not tell how many tokens its model has seen: give a CSV "
-                    f"file with the columns {x}, run"
-                )
-            found.append(Checkpoint(run.name, run.results.model["parameters"], _bpc(run, corpus)))
+        if path.is_dir() or is_remote(source):
+            curves, others = curve.split([source])
+            for run in runs.read(others) + [run for c in curves for run in c.runs]:
+                found.append(Checkpoint(run.name, _x(run, x), _bpc(run, corpus)))
         else:
             found += _of_file(path, x, corpus)
     return found
@@ -64,6 +61,17 @@ def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
             raise InputError(f"{where}: no BPC: fill in the column bpc, or run with a run folder")
         found.append(Checkpoint(name, _number(row.get(x) or "", f"{where}: {x}"), bpc))
     return found
+
+
+def _x(run: runs.Run, x: str) -> float:
+    """Raises InputError where the run does not tell it."""
+    value = run.results.model.get(x) if x == "parameters" else (run.results.training or {}).get(x)
+    if value is None:
+        raise InputError(
+            f"{run.folder}: does not tell the {x} of its model: give config.training.{x} to its "
+            f"run, or a CSV file with the columns {x}, run"
+        )
+    return float(value)
 
 
 def _bpc(run: runs.Run, corpus: str) -> float:

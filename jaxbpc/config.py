@@ -36,6 +36,15 @@ def default() -> config_dict.ConfigDict:
     # auto: splash on TPU, cudnn on GPU, blocked on CPU; or one of ATTENTIONS by name.
     model.attention = "auto"
 
+    # How far the model was trained: carried into results, for curves and power laws. What is None
+    # is taken from the revision's or folder's name (step1000), see `training.of_name`.
+    config.training = training = config_dict.ConfigDict()
+    training.step = config_dict.placeholder(int)
+    training.tokens = config_dict.placeholder(float)
+    training.tokens_per_step = config_dict.placeholder(float)
+    # None: 6 for each token and parameter that it goes through.
+    training.flops = config_dict.placeholder(float)
+
     config.data = data = config_dict.ConfigDict()
     # Holds <corpus>.jsonl or <corpus>.json.
     data.dir = "data/llm-compression"
@@ -57,6 +66,11 @@ def default() -> config_dict.ConfigDict:
     mesh.data = 0
     mesh.fsdp = 0
     mesh.tensor = 0
+
+    # Where numbers are followed, off by default: a folder of TensorBoard's, a project of W&B's.
+    config.log = log = config_dict.ConfigDict()
+    log.tensorboard = config_dict.placeholder(str)
+    log.wandb = config_dict.placeholder(str)
     return config
 
 
@@ -82,6 +96,10 @@ class Settings:
     model_revision: str | None
     model_dtype: str
     model_attention: str
+    training_step: int | None
+    training_tokens: float | None
+    training_tokens_per_step: float | None
+    training_flops: float | None
     data_dir: str
     data_corpora: tuple[str, ...]
     data_samples: int | None
@@ -90,6 +108,8 @@ class Settings:
     window_stride: int
     batch_per_device: int
     mesh: tuple[int, int, int]
+    log_tensorboard: str | None
+    log_wandb: str | None
 
 
 def validate(config: config_dict.ConfigDict) -> Settings:
@@ -115,6 +135,9 @@ def validate(config: config_dict.ConfigDict) -> Settings:
                 f"config.data.corpora has {name!r}: give the names of files in data.dir, each once "
                 "(results.json and runs.json are names of the run's own files)"
             )
+    for name, value in config.training.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise InputError(f"config.training.{name} is {value}: give 0 or more")
     if data.samples is not None and data.samples < 1:
         raise InputError(f"config.data.samples is {data.samples}: give a positive number of rows")
     if window.block_size < 1 or not 1 <= window.stride <= window.block_size:
@@ -136,6 +159,7 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         model_revision=model.revision,
         model_dtype=model.dtype,
         model_attention=model.attention,
+        **{f"training_{name}": config.training[name] for name in config.training},
         data_dir=data.dir,
         data_corpora=corpora,
         data_samples=data.samples,
@@ -144,6 +168,8 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         window_stride=window.stride,
         batch_per_device=config.batch_per_device,
         mesh=sizes,  # type: ignore[arg-type]
+        log_tensorboard=config.log.tensorboard,
+        log_wandb=config.log.wandb,
     )
 
 

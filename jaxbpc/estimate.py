@@ -10,7 +10,8 @@ import re
 import sys
 from typing import Any
 
-from jaxbpc import hlo, layout, score
+from jaxbpc import hlo, layout
+from jaxbpc import step as step_lib
 from jaxbpc.chips import CHIPS, GIB, Chip
 from jaxbpc.config import Settings
 from jaxbpc.models.arch import Arch
@@ -108,7 +109,7 @@ def plan(settings: Settings, arch: Arch, name: str, devices: list) -> Plan:
         ).total,
         parameter_bytes_per_device=_bytes_per_device(model),
     )
-    step = score.Step(Decoder.hidden, Decoder.output, chosen.mesh)
+    step = step_lib.Step(Decoder.hidden, Decoder.output, chosen.mesh)
     shape = (chosen.batch_size, settings.window_block_size)
     try:
         compiled = step.compile(model, shape, settings.window_stride)

@@ -20,10 +20,20 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, intervals, lives, mirror, reduce, sharding
+from jaxbpc import (
+    distributed,
+    intervals,
+    layout,
+    lives,
+    mirror,
+    reduce,
+    sharding,
+    tracking,
+    training,
+)
 from jaxbpc.data import batches
 from jaxbpc.errors import NumberError, Stopped
-from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
+from jaxbpc.job import Job, Loaded, Shared, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
@@ -34,13 +44,16 @@ log = logging.getLogger(__name__)
 _BELOW_ZERO = -0.01
 
 
-def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
+def run(
+    config, workdir: str | pathlib.Path = "runs/default", shared: Shared | None = None
+) -> Results:
     """Scores every corpus of `config` and writes `workdir/results.json`.
 
     Args:
       config: as `jaxbpc.config.default()` makes it.
       workdir: holds the record; where it has one of the same settings, the run goes on from it.
         In a bucket (gs://…, s3://…): see `mirror`.
+      shared: what this run takes over from those before it, and leaves to those after it.
 
     Raises:
       InputError: what the user can mend.
@@ -55,10 +68,11 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             if distributed.is_writer():
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
+            tracker = _tracker(settings, folder, shared, stack)
             job = open_job(settings)
         check_same(job)
         with distributed.together("loading the model"):
-            loaded = load_job(job)
+            loaded = load_job(job, shared)
         what = identity(job, loaded.weights_fingerprint)
         distributed.check_same(what)
         records: dict[str, Record] = {}
@@ -68,7 +82,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             life = _begin_life(folder, job, records)
         scoring = time.monotonic()
         try:
-            n_scored = _score_all(job, loaded, records, life)
+            n_scored = _score_all(job, loaded, records, life, tracker)
         finally:
             life.save()
         done = time.monotonic()
@@ -78,7 +92,17 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
                 write_json(folder / "results.json", results.to_json())
+                tracker.results(results)
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
+
+
+def _tracker(settings, folder: pathlib.Path, shared: Shared | None, stack) -> tracking.Tracker:
+    """The series', or this run's own; of other processes than the first one without a sink."""
+    if shared and shared.tracker:
+        return shared.tracker
+    if not distributed.is_writer():
+        return tracking.Tracker()
+    return stack.enter_context(tracking.opened(settings, folder))
 
 
 def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, Record]:
@@ -103,7 +127,13 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
 
 
-def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives.Life) -> int:
+def _score_all(
+    job: Job,
+    loaded: Loaded,
+    records: dict[str, Record],
+    life: lives.Life,
+    tracker: tracking.Tracker,
+) -> int:
     """Scores what the records lack; returns the number of tokens. Raises Stopped by a signal."""
     todo = {}
     for name, plan in job.plans.items():
@@ -124,6 +154,7 @@ def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives
             nonlocal n_tokens
             n_tokens += _keep_window(job, name, records.get(name), index, values)
             life.scored()
+            tracker.scored()
             bar.update()
 
         for name, indices in todo.items():
@@ -236,21 +267,17 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
         config=json.loads(config.to_json_best_effort()),
         environment=_environment(),
         fingerprint=config_lib.fingerprint(what),
+        weighted_bpc=reduce.weighted_bpc(entries.values()),
+        training=training.of(job.settings, layout.training_flops(arch)),
     )
 
 
 def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
-    stream = job.streams[name]
-    counts = {
-        "characters": stream.characters,
-        "bytes": stream.bytes,
-        "documents": len(stream.documents),
-        "empty_documents": stream.empty_documents,
-        "corpus_sha256": stream.corpus_sha256,
-    }
+    stream, plan, nll = job.streams[name], job.plans[name], record.read("nll")
+    subsets = reduce.by_subset(nll, plan, stream.documents, stream.subsets)
     vocab_size = job.checkpoint.arch.vocab_size
     result = reduce.corpus_result(
-        record.read("nll"), job.plans[name], counts, stream.bos, vocab_size, stream.audit
+        nll, plan, stream.counts, stream.bos, vocab_size, stream.audit, subsets
     )
     if result.note:
         log.warning("%s: %s", name, result.note)

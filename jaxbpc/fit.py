@@ -2,7 +2,8 @@
 
   python -m jaxbpc.fit [RUN …] [--scores FILE.csv] [--nopaper] [--fits NAME,NAME]
                        [--form linear|logarithmic] [--plot FILE.svg] [--json FILE]
-  python -m jaxbpc.fit power RUN|FILE.csv … [--x parameters|tokens] [--corpus average]
+  python -m jaxbpc.fit power RUN|SERIES|FILE.csv … [--x parameters|step|tokens|flops]
+                       [--corpus average]
                        [--at NUMBER,NUMBER] [--plot FILE.svg] [--json FILE]
 
 Without arguments: the paper's fits, from its tables, beside what it prints. RUN: a run folder whose
@@ -14,7 +15,7 @@ scores are predicted, with 95% intervals for one model.
 --form     of the curve that predicts. The table has both: `left out` is the RMSE of each model as
            the others predict it, `log form` the same of a line over ln BPC
 power      BPC = floor + excess * (x / middle)^-exponent through one's own checkpoints, 4 or more.
-           FILE.csv has the columns parameters or tokens, and bpc or run (a run folder)
+           of a SERIES' folder all; FILE.csv has a column as --x, and bpc or run (a run folder)
 --at       where to predict; --corpus: of which corpus, for run folders
 --plot     SVG or PNG, by the name's ending; needs the extra `plots` (matplotlib)
 """
@@ -237,6 +238,11 @@ def power(sources: list[str]) -> None:
     if not sources:
         raise InputError("give run folders or a CSV file of checkpoints; see --help")
     found = checkpoints.read(sources, _X.value, _CORPUS.value)
+    for checkpoint in found:
+        if not checkpoint.x:
+            told = f"{checkpoint.name} is left out: no power law reaches {_X.value} of 0"
+            print(f"warning: {told}", file=sys.stderr)
+    found = [checkpoint for checkpoint in found if checkpoint.x]
     try:
         at = [float(x) for x in _AT.value]
         if not all(0 < x < float("inf") for x in at):

@@ -9,15 +9,16 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import jax
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, record, score, sharding
+from jaxbpc import distributed, record, sharding, tracking
 from jaxbpc import layout as layout_lib
+from jaxbpc import step as step_lib
 from jaxbpc.data import corpora, tokens, windows
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, n_parameters
@@ -25,6 +26,8 @@ from jaxbpc.progress import Bar
 from jaxbpc.weights import load, source, wheel
 
 log = logging.getLogger(__name__)
+
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "vocab.txt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +54,23 @@ class Loaded:
     compile_s: float
 
 
+@dataclasses.dataclass
+class Shared:
+    """What runs of models that are alike have in common.
+
+    steps: compiled, by what they are of. tracker: where numbers are told; None: each run's own.
+    """
+
+    steps: dict[Hashable, dict[int, jax.stages.Compiled]] = dataclasses.field(default_factory=dict)
+    tracker: tracking.Tracker | None = None
+
+
 def open_job(settings: config_lib.Settings) -> Job:
     """Reads and checks everything but the weights. Raises InputError."""
     files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
     sharding.mesh_shape(settings.mesh, jax.device_count())
     checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))
-    tokenizer = _folder(settings.model_tokenizer, settings, weights=False)
+    tokenizer = tokenizer_folder(settings)
     layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)
     if warning := layout_lib.check_positions(checkpoint.arch, settings.window_block_size):
         log.warning("%s: %s", settings.model_path, warning)
@@ -76,8 +90,8 @@ def open_job(settings: config_lib.Settings) -> Job:
     return Job(settings, layout, checkpoint, fingerprint, streams, plans, tokenize_s)
 
 
-def load_job(job: Job) -> Loaded:
-    """Loads the weights while the steps are compiled. Raises InputError."""
+def load_job(job: Job, shared: Shared | None = None) -> Loaded:
+    """Loads the weights while the steps are compiled, but those in `shared`. Raises InputError."""
     layout, plans = job.layout, job.plans.values()
     how = (layout.dtype, layout.mesh, layout.attention)
     model = load.abstract(job.checkpoint, *how, layout.stacked)
@@ -90,14 +104,17 @@ def load_job(job: Job) -> Loaded:
         " ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items()),
         layout.batch_size,
     )
-    step = score.Step(Decoder.hidden, Decoder.output, layout.mesh)
+    step = step_lib.Step(Decoder.hidden, Decoder.output, layout.mesh)
     shape = (layout.batch_size, job.settings.window_block_size)
 
     def compile_step(rows: int) -> tuple[jax.stages.Compiled, float]:
         began = time.monotonic()
         return step.compile(model, shape, rows), time.monotonic() - began
 
+    alike = (job.checkpoint.arch, job.checkpoint.own_head, *how, layout.stacked, shape)
+    steps = (shared or Shared()).steps.setdefault(alike, {})
     rows = {plan.rows(i) for plan in plans for i in range(min(plan.n_all_windows, 2))}
+    rows -= steps.keys()
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(2) as pool, out_of_memory(layout):
         compiling = {n: pool.submit(compile_step, n) for n in rows}
@@ -107,7 +124,7 @@ def load_job(job: Job) -> Loaded:
         load_s = time.monotonic() - began
         compiled = {n: future.result() for n, future in compiling.items()}
     compile_s = max((seconds for _, seconds in compiled.values()), default=0.0)
-    steps = {n: executable for n, (executable, _) in compiled.items()}
+    steps |= {n: executable for n, (executable, _) in compiled.items()}
     return Loaded(loaded, steps, weights, load_s, compile_s)
 
 
@@ -116,6 +133,12 @@ def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.
     if path.startswith(wheel.PREFIX):
         return wheel.resolve(path, source.cache_folder())
     return source.resolve(path, settings.model_revision, weights)
+
+
+def tokenizer_folder(settings: config_lib.Settings) -> pathlib.Path:
+    """The local folder of the tokenizer. Raises InputError."""
+    folder = _folder(settings.model_tokenizer, settings, weights=False)
+    return source.holder(folder, *_TOKENIZERS)
 
 
 def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathlib.Path):

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _USABLE = 0.9  # of a device's memory: the rest is the runtime's and fragmentation
 _SPREAD = 0.8  # where more devices could share a copy: room to fetch layers ahead
-_BATCH = {"cpu": 1, "tpu": 2, "gpu": 8}
+BATCH = {"cpu": 1, "tpu": 2, "gpu": 8}  # windows a device a step, where there is room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def choose(
     if not batch:
         split = mesh.shape["fsdp"] * mesh.shape["tensor"]
         room = _USABLE * memory - n_bytes / split - (gathered if mesh.shape["fsdp"] > 1 else 0)
-        batch = max(1, min(_BATCH.get(devices[0].platform, 8), int(room // window)))
+        batch = max(1, min(BATCH.get(devices[0].platform, 8), int(room // window)))
     kind = attention(settings.model_attention, arch, dtype, devices[0].platform)
     if kind == "cudnn" and (reason := kernels.refused_by_cudnn(arch)):
         kind = _instead(settings.model_attention, reason)
@@ -149,6 +149,16 @@ def flops(arch: Arch, length: int, rows: int) -> Flops:
             experts += 2 * n * arch.embed * 3 * arch.experts.top * arch.experts.size
     head = 2.0 * rows * (arch.embed_size or arch.embed) * arch.vocab_size
     return Flops(matmul, attention, head, experts)
+
+
+def training_flops(arch: Arch) -> float:
+    """FLOPs of a training step for each token: 6 a parameter of the products that it goes through.
+
+    Of the experts those that are chosen; attention's own products, which grow with length, are not
+    counted, as usual in power laws (arXiv 2001.08361).
+    """
+    found = flops(arch, 1, 1)
+    return 3 * (found.matmul + found.head)
 
 
 def _attention_parameters(arch: Arch) -> tuple[int, int, int]:

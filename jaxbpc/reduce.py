@@ -43,6 +43,7 @@ def corpus_result(
     bos: np.ndarray,
     vocab_size: int,
     audit: dict[str, Any] | None = None,
+    subsets: dict[str, dict[str, Any]] | None = None,
 ) -> CorpusResult:
     """One corpus's result.
 
@@ -53,6 +54,7 @@ def corpus_result(
       bos: [n] positions of the tokens that stand for no text, put before each document.
       vocab_size: of the model, for what a uniform one would give.
       audit: what the tokenizer loses, as `data.audit` counts it.
+      subsets: as `by_subset` gives them.
 
     Raises:
       NumberError: the scored tokens are not exactly those of the plan.
@@ -85,8 +87,50 @@ def corpus_result(
         bos_tokens=len(scored_bos),
         bos_nats=total_nats(nll[scored_bos]),
         audit=audit,
+        subsets=subsets,
         note="; ".join(_notes(nats_full, counts, plan, vocab_size, audit or {})) or None,
     )
+
+
+def by_subset(
+    nll: np.ndarray, plan: Plan, documents: np.ndarray, names: list[str]
+) -> dict[str, dict[str, Any]] | None:
+    """The same numbers of each subset's documents, for `CorpusResult.subsets`; None: no subsets.
+
+    Args:
+      nll: [n_tokens] float32, NaN where not scored.
+      documents: [n, 6] int64 in the columns of `record.DOCUMENT_COLUMNS`, in the stream's order.
+      names: of the subsets that the last column counts; -1: the document has none.
+    """
+    if not names:
+        return None
+    first, which = np.asarray(documents[:, 0]), np.asarray(documents[:, 5])
+    n_tokens = np.diff(first, append=len(nll))
+    filled = np.flatnonzero(n_tokens > 0)  # reduceat would give an empty one its neighbour's token
+    full = np.nan_to_num(nll, nan=0.0)
+    reference = full.copy()
+    reference[1 + plan.n_scored :] = 0
+    sums = np.zeros((2, len(first)))
+    for row, values in zip(sums, (reference, full), strict=True):
+        row[filled] = np.add.reduceat(values, first[filled], dtype=np.float64)
+    result = {}
+    for index, name in [*enumerate(names), (-1, "(none)")]:
+        mine = which == index
+        if not mine.any():
+            continue
+        nats, nats_full = (math.fsum(row[mine].tolist()) for row in sums)
+        characters = int(documents[mine, 1].sum())
+        result[name] = {
+            "documents": int(mine.sum()),
+            "characters": characters,
+            "bytes": int(documents[mine, 2].sum()),
+            "tokens": int(n_tokens[mine].sum()),
+            "nats": nats if plan.n_windows else None,
+            "nats_full": nats_full if plan.n_all_windows else None,
+            "bpc": bits_per(nats, characters) if plan.n_windows else None,
+            "bpc_full": bits_per(nats_full, characters) if plan.n_all_windows else None,
+        }
+    return result
 
 
 def _notes(nats_full: float, counts, plan: Plan, vocab_size: int, audit) -> Iterator[str]:
@@ -133,3 +177,12 @@ def average_bpc(values: Iterable[float | None]) -> float | None:
     if not values or any(value is None for value in values):
         return None
     return math.fsum(value for value in values if value is not None) / len(values)
+
+
+def weighted_bpc(results: Iterable[CorpusResult]) -> float | None:
+    """All nats over all characters, so that a character counts the same in any corpus."""
+    results = list(results)
+    nats = [result.nats for result in results if result.nats is not None]
+    if len(nats) < len(results):
+        return None
+    return bits_per(math.fsum(nats), sum(result.characters for result in results))

@@ -3,7 +3,8 @@
   python -m jaxbpc.report RUN … [--markdown FILE] [--csv FILE] [--lm_eval DIR] [--hf DIR] [--seed N]
 
 RUN: a run's folder. The tables go to stdout. Runs over the same corpora are compared document by
-document, whatever their tokenizers.
+document, whatever their tokenizers. Of a series of checkpoints the folder gives BPC over training,
+also while it is scored; its runs are ranked in the files below where no other run is given.
 --markdown  the same tables in Markdown
 --csv       OpenCompass's table: metric, version, model, the corpora, average
 --lm_eval   each run's results as lm-evaluation-harness writes them, DIR/MODEL/results_DATE.json
@@ -16,7 +17,7 @@ import pathlib
 
 from absl import flags
 
-from jaxbpc import cli, compare, formats, runs, tables
+from jaxbpc import cli, compare, curve, formats, runs, tables
 from jaxbpc.errors import InputError
 from jaxbpc.record import write_json
 
@@ -31,8 +32,14 @@ def main(arguments: list[str]) -> None:
     """`RUN …`."""
     if not arguments:
         raise InputError("give one run's folder or more; see --help")
-    found = compare.gather(runs.read(arguments), _SEED.value)
-    made = tables.tables(found)
+    curves, folders = curve.split(arguments)
+    made = [curve.table(each) for each in curves]
+    chosen = runs.read(folders)
+    if chosen:
+        found = compare.gather(chosen, _SEED.value)
+        made += tables.tables(found)
+    elif _CSV.value or _LM_EVAL.value or _HF.value:
+        found = compare.gather([run for each in curves for run in each.runs], _SEED.value)
     print(tables.text(made))
     if _MARKDOWN.value:
         _write(pathlib.Path(_MARKDOWN.value), tables.markdown(made))

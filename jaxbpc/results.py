@@ -8,6 +8,7 @@ from typing import Any
 from jaxbpc.errors import InputError
 
 SCHEMA = 1
+_MOST_SUBSETS = 12  # in the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,8 @@ class CorpusResult:
     scores every token but the first. `tokens` is N, `windows` those of the reference number.
     audit: what the tokenizer loses of the text. note: what to know before the number is believed.
     Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
+    subsets: by the rows' `subset`, documents, characters, bytes, tokens, nats, nats_full, bpc and
+    bpc_full of each; None where no row has one. Documents without one are `(none)`.
     """
 
     bpc: float | None
@@ -41,11 +44,16 @@ class CorpusResult:
     note: str | None = None
     bpc_interval: list[float] | None = None
     bpc_full_interval: list[float] | None = None
+    subsets: dict[str, dict[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """A run's `results.json`, field by field; groups are plain dicts of JSON values."""
+    """A run's `results.json`, field by field; groups are plain dicts of JSON values.
+
+    average_bpc: the unweighted mean over corpora; weighted_bpc: all nats over all characters.
+    training: how far the model was trained, see `jaxbpc.training`.
+    """
 
     model: dict[str, Any]
     window: dict[str, int]
@@ -57,6 +65,8 @@ class Results:
     environment: dict[str, Any]
     fingerprint: str
     schema: int = SCHEMA
+    weighted_bpc: float | None = None
+    training: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `results.json`, the schema first."""
@@ -83,7 +93,8 @@ def read(path: pathlib.Path) -> Results:
 
 def table(results: Results) -> str:
     """The results as a table for a terminal, notes beneath."""
-    width = max(12, *map(len, results.corpora)) + 2
+    names = [f"  {s}" for r in results.corpora.values() for s in _shown(r)]
+    width = max(12, *map(len, [*results.corpora, *names])) + 2
     head = (
         f"{'corpus':<{width}}{'BPC':>8}{'95% interval':>17}{'full':>9}{'BPB':>9}"
         f"{'characters':>14}{'documents':>11}{'tokens':>12}{'scored':>9}"
@@ -97,10 +108,32 @@ def table(results: Results) -> str:
             f"{_number(r.bpc_full, 9)}{_number(r.bpb, 9)}"
             f"{r.characters:>14,}{r.documents:>11,}{r.tokens:>12,}{share:>9.2%}"
         )
+        lines += _subset_lines(r, width)
         if r.note:
             notes.append(f"{name}: {r.note}")
     lines.append(f"{'average':<{width}}{_number(results.average_bpc, 8)}")
+    if len(results.corpora) > 1:
+        lines.append(f"{'weighted':<{width}}{_number(results.weighted_bpc, 8)}")
     return "\n".join(lines + notes)
+
+
+def _shown(result: CorpusResult) -> dict[str, dict[str, Any]]:
+    """The largest subsets, where there is more than one."""
+    found = result.subsets or {}
+    order = sorted(found, key=lambda name: -found[name]["characters"])
+    return {name: found[name] for name in order[:_MOST_SUBSETS]} if len(order) > 1 else {}
+
+
+def _subset_lines(result: CorpusResult, width: int) -> list[str]:
+    lines = []
+    for name, s in _shown(result).items():
+        bpb = None if s["bpc"] is None else s["bpc"] * s["characters"] / s["bytes"]
+        lines.append(
+            f"{f'  {name}':<{width}}{_number(s['bpc'], 8)}{'':17}{_number(s['bpc_full'], 9)}"
+            f"{_number(bpb, 9)}{s['characters']:>14,}{s['documents']:>11,}{s['tokens']:>12,}"
+        )
+    n = len(result.subsets or {}) - len(lines)
+    return [*lines, f"  and {n} more in results.json"] if lines and n else lines
 
 
 def _number(value: float | None, width: int) -> str:

@@ -88,7 +88,7 @@ def spec(axes: Sequence[str | None], counts: Sequence[int], mesh) -> PartitionSp
     for axis, count in zip(axes, counts, strict=True):
         entry = None
         for alternative in RULES[axis]:
-            names = tuple(name for name in alternative if mesh.shape[name] > 1)
+            names = tuple(name for name in alternative if mesh.shape.get(name, 1) > 1)
             divides = count % math.prod(mesh.shape[name] for name in names) == 0
             if names and divides and not used & set(names):
                 entry = names

@@ -108,6 +108,28 @@ def test_results_file(run):
     assert "text" in results.table(result)
 
 
+def test_what_results_tell_beside(run):
+    rows = [{"content": t, "subset": "ab"[i > 0]} for i, t in enumerate(tiny.TEXTS)]
+    lines = "\n".join(map(json.dumps, rows))
+    (run.path / "data" / "text.jsonl").write_text(lines + "\n")
+    tiny.write_corpus(run.path / "data" / "other.jsonl", tiny.TEXTS[2:])
+    fields = {"model__revision": "step70", "training__tokens_per_step": 1e9}
+    result = run(data__corpora=("text", "other"), **fields)
+    text, other = result.corpora["text"], result.corpora["other"]
+    assert {n: s["documents"] for n, s in text.subsets.items()} == {"a": 1, "b": 1}
+    assert math.fsum(s["nats"] for s in text.subsets.values()) == pytest.approx(text.nats)
+    assert text.subsets["b"]["characters"] == len(tiny.TEXTS[2])
+    characters = text.characters + other.characters
+    want = (text.nats + other.nats) / (characters * math.log(2))
+    assert result.weighted_bpc == pytest.approx(want, rel=1e-14)
+    assert result.training["step"] == 70
+    assert result.training["tokens"] == 70e9
+    table = results.table(result).splitlines()
+    assert table[3].startswith(f"  b             {text.subsets['b']['bpc']:.4f}")
+    assert f"weighted        {result.weighted_bpc:.4f}" in table
+    assert not other.subsets
+
+
 def test_bfloat16_is_close(run):
     want, got = run(), run("low", model__dtype="bfloat16")
     assert got.model["dtype"] == "bfloat16"

@@ -14,7 +14,8 @@ import numpy_models
 import oracle
 import pytest
 
-from jaxbpc import score, sharding
+from jaxbpc import sharding
+from jaxbpc import step as step_lib
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.weights import load
 
@@ -30,7 +31,7 @@ def scored(
     mesh = sharding.make_mesh(mesh_shape, jax.devices()[:n_devices])
     checkpoint = load.open_checkpoint(folder)
     model, _ = load.load(checkpoint, np.dtype("float32"), mesh, attention, stacked=stacked)
-    step = score.Step(Decoder.hidden, Decoder.output, mesh)
+    step = step_lib.Step(Decoder.hidden, Decoder.output, mesh)
     ids = cases.ids() * spread
     layout = sharding.named(("batch", None), (len(ids), ids.shape[1] - 1), mesh)
     inputs, targets = (jax.device_put(a, layout) for a in (ids[:, :-1], ids[:, 1:]))

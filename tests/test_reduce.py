@@ -47,6 +47,44 @@ def test_closed_form():
     assert result.bos_nats == values[300]
 
 
+def test_subsets():
+    """Of 4 documents, one without tokens: sums by a loop over the tokens."""
+    values = nll()
+    documents = np.array(
+        [
+            [0, 300, 310, 0, -1, 1],
+            [300, 250, 250, 1, -1, 0],
+            [700, 1, 1, 2, -1, 1],
+            [700, 349, 439, 4, -1, -1],
+        ]
+    )
+    found = reduce.by_subset(values, PLAN, documents, ["a", "b"])
+    ends = {"b": [(0, 300)], "a": [(300, 700)], "(none)": [(700, 1000)]}
+    assert {n: s["characters"] for n, s in found.items()} == {"a": 250, "b": 301, "(none)": 349}
+    assert {n: s["documents"] for n, s in found.items()} == {"a": 1, "b": 2, "(none)": 1}
+    assert {n: s["tokens"] for n, s in found.items()} == {"a": 400, "b": 300, "(none)": 300}
+    for name, parts in ends.items():
+        tokens = [t for begin, end in parts for t in range(max(begin, 1), end)]
+        full = math.fsum(float(values[t]) for t in tokens)
+        nats = math.fsum(float(values[t]) for t in tokens if t <= PLAN.n_scored)
+        assert found[name]["nats_full"] == pytest.approx(full, rel=1e-14)
+        assert found[name]["nats"] == pytest.approx(nats, rel=1e-14)
+        want = full / (found[name]["characters"] * math.log(2))
+        assert found[name]["bpc_full"] == pytest.approx(want, rel=1e-14)
+    whole = reduce.corpus_result(values, PLAN, COUNTS, BOS, 256, subsets=found)
+    assert math.fsum(s["nats"] for s in found.values()) == pytest.approx(whole.nats, rel=1e-14)
+    assert reduce.by_subset(values, PLAN, documents, []) is None
+
+
+def test_weighted_by_characters():
+    one = reduce.corpus_result(nll(), PLAN, COUNTS, BOS, 256)
+    other = reduce.corpus_result(2 * nll(), PLAN, COUNTS | {"characters": 100}, BOS, 256)
+    want = 3 * one.nats / (1000 * math.log(2))
+    assert reduce.weighted_bpc([one, other]) == pytest.approx(want, rel=1e-14)
+    short = reduce.corpus_result(nll(20), Plan(20, 100, 40), COUNTS, BOS[:1], 256)
+    assert reduce.weighted_bpc([one, short]) is None
+
+
 @pytest.mark.parametrize(("position", "value"), [(7, np.nan), (999, np.inf), (0, 1.0)])
 def test_a_count_that_differs_is_no_number(position, value):
     values = nll()

@@ -15,7 +15,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,50 @@ class TokenStream:
     bos: np.ndarray
     corpus_sha256: str
     audit: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What of a corpus's result is known before it is scored."""
+        return {
+            "characters": self.characters,
+            "bytes": self.bytes,
+            "documents": len(self.documents),
+            "empty_documents": self.empty_documents,
+            "corpus_sha256": self.corpus_sha256,
+        }
+
+
+def of_texts(texts: Iterable[str], encode: Callable[[str], Sequence[int]]) -> TokenStream:
+    """The stream of documents by any tokenizer, in memory: for a model in training.
+
+    Args:
+      encode: a document → its ids, those that stand before each document included.
+    """
+    ids: list[np.ndarray] = []
+    rows, empty, n_tokens, digest = [], 0, 0, hashlib.sha256()
+    for row, text in enumerate(texts):
+        digest.update(f"{json.dumps(text)}\n".encode())
+        if not text:
+            empty += 1
+            continue
+        ids.append(np.asarray(encode(text), np.uint32))
+        n_bytes = len(text.encode("utf-8", "surrogatepass"))
+        rows.append((n_tokens, len(text), n_bytes, row, -1, -1))
+        n_tokens += len(ids[-1])
+    documents = np.array(rows, np.int64).reshape(-1, len(record.DOCUMENT_COLUMNS))
+    token_ids = np.concatenate([*ids, np.zeros(0, np.uint32)])
+    return TokenStream(
+        token_ids=token_ids,
+        token_char_end=np.full(n_tokens, -1, np.int64),
+        documents=documents,
+        subsets=[],
+        characters=int(documents[:, 1].sum()),
+        bytes=int(documents[:, 2].sum()),
+        empty_documents=empty,
+        max_id=int(token_ids.max(initial=0)),
+        bos=np.zeros(0, np.int64),
+        corpus_sha256=digest.hexdigest(),
+    )
 
 
 def tokenizer_fingerprint(folder: pathlib.Path) -> str:

@@ -8,6 +8,7 @@ group.
 """
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,7 @@ def read_arch(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Arch]:
     Raises:
       InputError: an unknown architecture, or one that is not understood.
     """
-    config = source.read_config(folder)
+    config = source.read_config(source.holder(folder, "config.json"))
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise InputError(
@@ -270,6 +271,7 @@ def _read(checkpoint: Checkpoint, wanted: dict[str, Any]) -> dict[str, jax.Array
     return {name: read[checkpoint.stored[name]] for name in wanted}
 
 
+@functools.lru_cache(maxsize=4)
 def _weighted_sum(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:
     """A wrap-around uint32 sum of a tensor's bits, each times an odd number of its position.
 

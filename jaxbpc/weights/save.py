@@ -62,7 +62,7 @@ def convert(
     with distributed.together("writing the model"), _removed(unfinished):
         if distributed.is_writer():
             _check(unfinished, groups)
-            _finish(folder, unfinished, to)
+            _finish(source.holder(folder, "config.json"), unfinished, to)
 
 
 def _n_bytes(group: dict[str, jax.ShapeDtypeStruct]) -> int:

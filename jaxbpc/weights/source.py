@@ -133,6 +133,13 @@ def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
         unfinished.replace(to / name)
 
 
+def holder(folder: Any, *names: str) -> Any:
+    """`folder`; the one above it where that alone has one of these files, for all its steps."""
+    if any((folder / name).is_file() for name in names):
+        return folder
+    return folder.parent if any((folder.parent / n).is_file() for n in names) else folder
+
+
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """The fields of a folder's config.json. Raises InputError."""
     path = folder / "config.json"

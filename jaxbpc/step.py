@@ -29,25 +29,34 @@ _OPTIONS: dict[str, dict[str, str | bool]] = {
 }
 
 
-def nll(h_BCD: jax.Array, head: Head, targets_BC: jax.Array, unroll: bool = False) -> jax.Array:
+def nll(
+    h_BCD: jax.Array,
+    head: Head | Callable[[jax.Array], jax.Array],
+    targets_BC: jax.Array,
+    unroll: bool = False,
+) -> jax.Array:
     """-ln p(target) in float32, [B, C], chunk by chunk of positions.
 
     Args:
-      h_BCD: hidden states, rounded to the head's dtype for the product.
-      head: how they become logits.
+      h_BCD: hidden states, rounded to a `Head`'s dtype for the product.
+      head: how they become logits; if no `Head`, then h_BRD → logits_BRV.
       targets_BC: int32 ids.
       unroll: no loop. In a loop the CPU compiler transposes a bfloat16 head, in a copy.
     """
     B, C, D = h_BCD.shape
-    # Gathered once, not for each chunk; a vocabulary that is split stays so.
-    head = dataclasses.replace(head, weight_VD=constrain(head.weight_VD, "vocab", None))
+    to_logits: Callable[[jax.Array], jax.Array]
+    if isinstance(head, Head):
+        # Gathered once, not for each chunk; a vocabulary that is split stays so.
+        head = dataclasses.replace(head, weight_VD=constrain(head.weight_VD, "vocab", None))
+        h_BCD, to_logits = h_BCD.astype(head.weight_VD.dtype), head.logits
+    else:
+        to_logits = head
     n_chunks = -(-C // _CHUNK_ROWS)
     rows = -(-C // n_chunks)
-    h_BCD = h_BCD.astype(head.weight_VD.dtype)
 
     def chunk(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         h_BRD, y_BR = inputs
-        logits_BRV = head.logits(h_BRD)
+        logits_BRV = to_logits(h_BRD).astype(jnp.float32)
         target_BR = jnp.take_along_axis(logits_BRV, y_BR[..., None], axis=-1)[..., 0]
         return jax.nn.logsumexp(logits_BRV, axis=-1) - target_BR
 
@@ -78,7 +87,7 @@ class Step:
     def __init__(
         self,
         hidden: Callable[[Any, jax.Array, int], jax.Array],
-        head: Callable[[Any], Head],
+        head: Callable[[Any], Head | Callable[[jax.Array], jax.Array]],
         mesh: jax.sharding.Mesh,
     ):
         self.mesh, self.platform = mesh, mesh.devices.flat[0].platform
@@ -89,7 +98,12 @@ class Step:
             return nll(h_BCD, head(params), targets_BT[:, targets_BT.shape[1] - rows :], unroll)
 
         replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        self._step = jax.jit(step, static_argnums=3, out_shardings=replicated)
+        self._step = jax.jit(
+            step,
+            static_argnums=3,
+            out_shardings=replicated,
+            compiler_options=_OPTIONS.get(self.platform),
+        )
 
     def __call__(
         self, params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int
@@ -106,5 +120,4 @@ class Step:
         layout = sharding.named(("batch", None), shape, self.mesh)
         tokens_BT = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=layout)
         with jax.set_mesh(self.mesh):
-            lowered = self._step.lower(params, tokens_BT, tokens_BT, rows)
-            return lowered.compile(_OPTIONS.get(self.platform))
+            return self._step.lower(params, tokens_BT, tokens_BT, rows).compile()

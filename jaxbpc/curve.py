@@ -1,0 +1,84 @@
+"""A series' folder: BPC over training, as far as its checkpoints are scored.
+
+A series is a folder with a run's folder for each checkpoint, as `jaxbpc.series` makes it, or a
+training loop that writes its own results. It may be read while it grows.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from jaxbpc import mirror, runs
+from jaxbpc.intervals import LEVEL
+from jaxbpc.tables import Table
+from jaxbpc.weights import source
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The runs of a series by their steps; `notes` tell of those that are not there."""
+
+    name: str
+    runs: list[runs.Run]
+    notes: list[str]
+
+
+def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
+    """The series among `folders`, read, and the other folders. Raises InputError."""
+    curves, others = [], []
+    for folder in folders:
+        path = mirror.copy(folder) if source.is_remote(folder) else _path(folder)
+        inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
+        if (path / "results.json").exists() or not (inside or (path / "series.json").exists()):
+            others.append(folder)
+        else:
+            curves.append(_read(path, [p.parent for p in inside]))
+    return curves, others
+
+
+def _path(folder: str) -> pathlib.Path:
+    return pathlib.Path(source.place(folder))
+
+
+def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
+    found = [
+        dataclasses.replace(run, name=run.folder.name) for run in runs.read(list(map(str, inside)))
+    ]
+    found.sort(key=lambda run: (_training(run, "step") or 0, _training(run, "tokens") or 0))
+    try:
+        told = json.loads((path / "series.json").read_text(encoding="utf-8"))["checkpoints"]
+        states = [(str(c["name"]), str(c["state"]), c["error"]) for c in told]
+    except (OSError, ValueError, KeyError, TypeError):
+        states = []
+    notes = [f"{name} failed: {error}" for name, state, error in states if state == "failed"]
+    waiting = [name for name, state, _ in states if state in ("running", "waiting")]
+    names = {run.name for run in found}
+    waiting = [name for name in waiting if name not in names]
+    if waiting:
+        notes.append(f"{len(found)} of {len(states)} are scored; to come: {', '.join(waiting)}")
+    return Curve(path.resolve().name, found, notes)
+
+
+def _training(run: runs.Run, name: str) -> float | None:
+    return (run.results.training or {}).get(name)
+
+
+def table(curve: Curve) -> Table:
+    """A row a checkpoint: step, tokens, BPC of each corpus with its interval, and the average."""
+    corpora = list(dict.fromkeys(name for run in curve.runs for name in run.results.corpora))
+    rows = []
+    for run in curve.runs:
+        step, tokens = _training(run, "step"), _training(run, "tokens")
+        row = [run.name, "-" if step is None else str(step)]
+        row.append("-" if tokens is None else f"{tokens:.4g}")
+        for corpus in corpora:
+            result = run.results.corpora.get(corpus)
+            bpc = None if result is None else result.bpc
+            limits = None if result is None else result.bpc_interval
+            cell = "-" if bpc is None else f"{bpc:.4f}"
+            row.append(cell + (f" ({limits[0]:.4f}–{limits[1]:.4f})" if limits else ""))
+        average = run.results.average_bpc
+        rows.append([*row, "-" if average is None else f"{average:.4f}"])
+    notes = [f"In brackets: {LEVEL:.0%} intervals over the choice of documents.", *curve.notes]
+    head = ["model", "step", "tokens", *corpora, "average"]
+    return Table(f"Bits per character over training: {curve.name}", head, rows, notes)

@@ -1,0 +1,197 @@
+"""Checkpoints of one training, scored one after the other: compiled once, tokenised once.
+
+Each has a workdir of its own, a folder in the series'. One that is done is not loaded again; one
+that fails is named, and the rest goes on. `series.json` tells how far it is, while it is.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import pathlib
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbpc import config as config_lib
+from jaxbpc import distributed, evaluate, layout, lives, mirror, results, tracking, training
+from jaxbpc.data import corpora, tokens
+from jaxbpc.errors import InputError, NumberError
+from jaxbpc.job import Shared, tokenizer_folder
+from jaxbpc.record import write_json
+from jaxbpc.weights import source
+
+log = logging.getLogger(__name__)
+
+FILE = "series.json"
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """One of a series: the folder in the series' workdir, and its config.
+
+    state: waiting, running, done or failed, then with the error.
+    """
+
+    name: str
+    config: Any
+    state: str = "waiting"
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Its entry in `series.json`."""
+        step, seen = _told(self.config)
+        return {
+            "name": self.name,
+            "step": step,
+            "tokens": seen,
+            "state": self.state,
+            "error": self.error,
+        }
+
+
+def find(
+    config, pattern: str | None = None, revisions: list[str] | None = None
+) -> list[Checkpoint]:
+    """The checkpoints of a series by their steps, each with `config` but for path or revision.
+
+    Args:
+      pattern: of folders in `model.path`, such as step*.
+      revisions: of the hub id `model.path`.
+
+    Raises:
+      InputError: none, or fields that would be of one checkpoint alone.
+    """
+    given = [name for name in ("step", "tokens", "flops") if config.training[name] is not None]
+    if given:
+        raise InputError(
+            f"config.training.{given[0]} is of one checkpoint: leave it out, steps are read from "
+            "the names, and tokens follow by config.training.tokens_per_step"
+        )
+    if bool(pattern) == bool(revisions):
+        raise InputError("give --checkpoints or --revisions, one of them")
+    if pattern:
+        folders = _folders(config.model.path, pattern)
+        fields = {folder.name: {"model.path": str(folder)} for folder in folders}
+    else:
+        fields = {name: {"model.revision": name} for name in revisions or []}
+    found = []
+    for name, own in fields.items():
+        copy = config.copy_and_resolve_references()
+        copy.unlock()
+        copy.update_from_flattened_dict(own)
+        found.append(Checkpoint(re.sub(r"[^A-Za-z0-9_.=-]+", "-", name), copy))
+    if len({checkpoint.name for checkpoint in found}) < len(found):
+        raise InputError("two checkpoints of the series have the same name: give each once")
+    return sorted(found, key=lambda c: (_told(c.config)[0] or 0, _told(c.config)[1] or 0, c.name))
+
+
+def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Checkpoint]:
+    """Scores the checkpoints that `find` found; returns those that failed.
+
+    Raises:
+      InputError: what would be at fault with each of them, or another run in the workdir.
+      Stopped: a signal ended it; the same call goes on.
+    """
+    shared = Shared()
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(workdir)
+        sha256: dict[str, str] = {}
+        with distributed.together("reading the config and corpora"):
+            settings = config_lib.validate(config)
+            names = settings.data_corpora
+            for name in names:
+                sha256[name] = corpora.file_sha256(corpora.find(settings.data_dir, name))
+            if distributed.is_writer():
+                folder = stack.enter_context(mirror.worked_in(workdir))
+                stack.enter_context(lives.locked(folder))
+                shared.tracker = stack.enter_context(tracking.opened(settings, folder))
+        distributed.check_same({"checkpoints": [checkpoint.name for checkpoint in found]})
+        for checkpoint in found:
+            _run(checkpoint, folder, sha256, shared, found)
+    return [checkpoint for checkpoint in found if checkpoint.state == "failed"]
+
+
+def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, found) -> None:
+    """Scores one, unless that is done."""
+
+    def tell(state: str, error: str | None = None) -> None:
+        checkpoint.state, checkpoint.error = state, error
+        if distributed.is_writer():
+            write_json(folder / FILE, {"checkpoints": [c.to_json() for c in found]})
+
+    own = folder / checkpoint.name
+    try:
+        with distributed.together("looking for what is done"):
+            done = np.array(distributed.is_writer() and _is_done(checkpoint.config, own, sha256))
+        if distributed.from_writer(done):
+            if shared.tracker:
+                shared.tracker.results(results.read(own / "results.json"))
+        else:
+            tell("running")
+            log.info("%s:", checkpoint.name)
+            evaluate.run(checkpoint.config, own, shared)
+        tell("done")
+    except (InputError, NumberError) as e:
+        log.error("%s failed: %s", checkpoint.name, e)
+        tell("failed", str(e))
+    except BaseException:
+        tell("waiting")
+        raise
+
+
+def _folders(path: str, pattern: str) -> list[Any]:
+    """The folders of a pattern. Raises InputError where there are none."""
+    place = source.place(path)
+    if not place.is_dir():
+        raise InputError(f"{path} is no folder: give the one that holds the checkpoints")
+    found = [
+        folder
+        for folder in place.glob(pattern)
+        if folder.is_dir() and not folder.name.startswith(".") and "-tmp-" not in folder.name
+    ]
+    if not found:
+        raise InputError(f"{path} has no folder {pattern!r}: give a pattern such as step*")
+    return found
+
+
+def _told(config) -> tuple[int | None, float | None]:
+    """(step, tokens) of a checkpoint, as its results will tell."""
+    found = training.of(config_lib.validate(config), 0.0)
+    return found["step"], found["tokens"]
+
+
+def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
+    """Whether a checkpoint's results are those that scoring it again would give.
+
+    Told without loading it; one in a bucket, whose files do not tell, is loaded and compared.
+    """
+    settings = config_lib.validate(config)
+    path = folder / "results.json"
+    if not path.exists() or source.is_remote(settings.model_path):
+        return False
+    try:
+        have = results.read(path)
+    except InputError:
+        return False
+    want = json.loads(config.to_json_best_effort())
+    groups = ("model", "training", "data", "window")
+    told = [have.config.get(group) for group in groups]
+    told += [{name: result.corpus_sha256 for name, result in have.corpora.items()}]
+    told += [have.model["tokenizer_fingerprint"], have.model["dtype"]]
+    now = [want[group] for group in groups] + [sha256]
+    now += [tokens.tokenizer_fingerprint(tokenizer_folder(settings))]
+    now += [str(layout.dtype_on(settings.model_dtype, jax.devices()[0]))]
+    local = source.place(settings.model_path)
+    try:
+        return told == now and (not local.is_dir() or _changed_s(local) < path.stat().st_mtime)
+    except OSError:
+        return False
+
+
+def _changed_s(folder: pathlib.Path) -> float:
+    """When something in a folder changed last, by the file system's clock."""
+    config = source.holder(folder, "config.json") / "config.json"
+    return max(path.stat().st_ctime for path in [config, folder, *folder.rglob("*")])

@@ -1,0 +1,234 @@
+"""A series of checkpoints: one compilation, one tokenisation, the curve of single runs."""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import run_folders
+import safetensors.numpy
+import tiny
+from jax import monitoring
+
+from jaxbpc import checkpoints, curve, evaluate, results, series
+from jaxbpc import config as config_lib
+from jaxbpc.data import tokens
+from jaxbpc.errors import InputError
+from jaxbpc.weights import save
+
+STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
+
+
+def make_checkpoints(folder, names):
+    """Models that differ; config.json and the tokenizer are in the folder above, once."""
+    tiny.make_model(folder)
+    weights = safetensors.numpy.load_file(folder / "model.safetensors")
+    for i, name in enumerate(names):
+        (folder / name).mkdir()
+        scaled = {key: value * np.float32(1 + i / 4) for key, value in weights.items()}
+        safetensors.numpy.save_file(scaled, folder / name / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def make_config(folder, **fields):
+    config = config_lib.default()
+    config.model.path, config.data.dir = str(folder / "model"), str(folder / "data")
+    config.data.corpora, config.model.dtype = ("text",), "float32"
+    config.window.block_size, config.window.stride = 100, 40
+    config.training.tokens_per_step = 1000.0
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return config
+
+
+@pytest.fixture
+def place(tmp_path):
+    make_checkpoints(tmp_path / "model", [f"step{step}" for step in STEPS])
+    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS)
+    return tmp_path
+
+
+def score(config, workdir, pattern="step*"):
+    failed = series.run(config, series.find(config, pattern), workdir)
+    return [(checkpoint.name, checkpoint.error) for checkpoint in failed]
+
+
+@pytest.mark.long
+def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, monkeypatch):
+    compiled, tokenised = [], []
+    plain = tokens._tokenize
+    monkeypatch.setattr(tokens, "_tokenize", lambda *a: [tokenised.append(a), plain(*a)])
+
+    def heard(name, *_, **__):
+        if name == "/jax/core/compile/backend_compile_duration":
+            compiled.append(name)
+
+    monitoring.register_event_duration_secs_listener(heard)
+    try:
+        config = make_config(place)
+        score(config, place / "warm", "step8")  # what is compiled once a process
+        n = []
+        for workdir, pattern in (("one", "step8"), ("five", "step*")):
+            compiled.clear()
+            assert not score(config, place / workdir, pattern)
+            n.append(len(compiled))
+    finally:
+        monitoring.unregister_event_duration_listener(heard)
+    assert n == [2, 2]  # the first window's step and the others', of one checkpoint or five
+    assert len(tokenised) == 1
+    (found,), _ = curve.split([str(place / "five")])
+    assert [run.name for run in found.runs] == [f"step{step}" for step in STEPS]
+    for step, run in zip(STEPS, found.runs, strict=True):
+        single = make_config(place, model__path=str(place / "model" / f"step{step}"))
+        want = evaluate.run(single, place / f"single{step}")
+        assert run.results.corpora == want.corpora
+        assert run.results.fingerprint == want.fingerprint
+        assert run.results.training == want.training
+        assert run.results.training["tokens"] == 1000 * step
+    assert len({run.results.corpora["text"].bpc for run in found.runs}) == len(STEPS)
+    by_tokens = checkpoints.read([str(place / "five")], "tokens", "text")
+    assert [c.x for c in by_tokens] == [1000.0 * step for step in STEPS]
+    assert [c.bpc for c in by_tokens] == [run.results.corpora["text"].bpc for run in found.runs]
+
+
+def reported(*folders):
+    command = [sys.executable, "-m", "jaxbpc.report", *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def times(workdir):
+    return {path.parent.name: path.stat().st_mtime_ns for path in workdir.glob("*/results.json")}
+
+
+@pytest.mark.long
+def test_a_failed_one_is_named_and_the_rest_goes_on(place):
+    config, workdir = make_config(place), place / "run"
+    file = place / "model" / "step10" / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:5000])
+    (failed,) = score(config, workdir)
+    assert failed[0] == "step10"
+    assert "a damaged or truncated safetensors file" in failed[1]
+    (found,), _ = curve.split([str(workdir)])
+    assert [run.name for run in found.runs] == ["step8", "step9", "step11", "step100"]
+    assert found.notes == [f"step10 failed: {failed[1]}"]
+    before = times(workdir)
+    file.write_bytes(whole)
+    assert not score(config, workdir)
+    after = times(workdir)
+    assert after.keys() - before.keys() == {"step10"}
+    assert {name: after[name] for name in before} == before
+    # Other weights in the place of those that were scored, or another corpus, are no results.
+    file.write_bytes((place / "model" / "step9" / "model.safetensors").read_bytes())
+    assert [name for name, _ in score(config, workdir)] == ["step10"]
+    assert times(workdir) == after
+    tiny.write_corpus(place / "data" / "text.jsonl", tiny.TEXTS[1:])
+    assert len(score(config, workdir)) == len(STEPS)
+
+
+@pytest.mark.long
+def test_orbax_steps_by_the_command(place):
+    """Stopped by a signal, started again; the table; the report of what is there."""
+    for step in STEPS:
+        save.convert(str(place / "model" / f"step{step}"), str(place / "orbax" / str(step)))
+    shutil.rmtree(place / "model")
+    tiny.write_corpus(place / "data" / "text.jsonl", tiny.TEXTS * 12)
+    fields = {
+        "model.path": place / "orbax",
+        "data.dir": place / "data",
+        "data.corpora": "text",
+        "model.dtype": "float32",
+        "window.block_size": 100,
+        "window.stride": 40,
+    }
+    settings = [f"--config.{name}={value}" for name, value in fields.items()]
+    command = [sys.executable, "-m", "jaxbpc.main", "--config=configs/llama.py", *settings]
+    command += [f"--workdir={place / 'run'}", "--checkpoints=[0-9]*"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes)
+    deadline = time.monotonic() + 300
+    while not (place / "run" / "9" / "results.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    kept = times(place / "run")
+    assert {"8", "9"} <= kept.keys() < {str(step) for step in STEPS}
+    (told,) = [line for line in reported(place / "run") if "to come" in line]
+    assert told.startswith(f"{len(kept)} of 5 are scored; to come: ")
+    done = subprocess.run(command, check=False, **pipes)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[4:9]]
+    assert [row[:2] for row in rows] == [[str(step), str(step)] for step in STEPS]
+    for row in rows:
+        bpc = results.read(place / "run" / row[0] / "results.json").corpora["text"].bpc
+        assert row[3] == f"{bpc:.4f}"
+    assert {name: times(place / "run")[name] for name in kept} == kept
+    (place / "orbax" / "9" / "state" / "_METADATA").write_text("{")
+    done = subprocess.run(command, check=False, **pipes)
+    assert done.returncode == 2
+    assert "error: 1 of 5 checkpoints failed (9)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fields", "how", "words"),
+    [
+        ({"training__step": 5}, {"pattern": "step*"}, r"config\.training\.step is of one"),
+        ({}, {"pattern": "ckpt*"}, "has no folder 'ckpt"),
+        ({"model__path": "absent"}, {"pattern": "*"}, "absent is no folder"),
+        ({}, {"pattern": "*", "revisions": ["a"]}, "one of them"),
+        ({}, {"revisions": ["a/b", "a-b"]}, "same name"),
+    ],
+    ids=str,
+)
+def test_what_is_no_series(fields, how, words, tmp_path):
+    (tmp_path / "model" / "step1").mkdir(parents=True)
+    with pytest.raises(InputError, match=words):
+        series.find(make_config(tmp_path, **fields), **how)
+
+
+def test_revisions_go_by_their_steps(tmp_path):
+    config = make_config(tmp_path, model__path="owner/model")
+    found = series.find(config, revisions=["step10", "main", "step9"])
+    assert [c.name for c in found] == ["main", "step9", "step10"]
+    assert [c.config.model.revision for c in found] == ["main", "step9", "step10"]
+    assert [c.to_json()["tokens"] for c in found] == [None, 9000, 10000]
+    assert config.model.revision is None
+
+
+def test_the_curve_of_a_series_that_grows(tmp_path):
+    for step, bpc in ((200, 0.5), (1000, 0.4)):
+        folder = run_folders.write_paper_run(tmp_path / "s" / f"step{step}", {"python": bpc})
+        fields = json.loads((folder / "results.json").read_text())
+        fields["training"] = {"step": step, "tokens": step * 2e6, "flops": None}
+        (folder / "results.json").write_text(json.dumps(fields))
+    states = [("step0", "failed", "damaged"), ("step200", "done", None), ("step1000", "done", None)]
+    states += [("step3000", "waiting", None)]
+    told = [{"name": n, "state": s, "error": e} for n, s, e in states]
+    (tmp_path / "s" / "series.json").write_text(json.dumps({"checkpoints": told}))
+    run_folders.write_paper_run(tmp_path / "other", {"python": 0.3})
+    lines = reported(tmp_path / "s", tmp_path / "other")
+    assert lines[0] == "Bits per character over training: s"
+    assert lines[4].split() == ["step200", "200", "4e+08", "0.5000", "0.5000"]
+    assert lines[5].split() == ["step1000", "1000", "2e+09", "0.4000", "0.4000"]
+    assert "step0 failed: damaged" in lines
+    assert "2 of 4 are scored; to come: step3000" in lines
+    assert "Bits per character" in lines  # of the other run
+    assert [c.x for c in checkpoints.read([str(tmp_path / "s")], "tokens", "python")] == [4e8, 2e9]
+    with pytest.raises(InputError, match="does not tell the flops"):
+        checkpoints.read([str(tmp_path / "s")], "flops", "python")
+
+
+def test_a_run_is_no_series(tmp_path):
+    run_folders.write_paper_run(tmp_path / "run", {"python": 0.3})
+    (tmp_path / "empty" / "python").mkdir(parents=True)
+    folders = [str(tmp_path / "run"), str(tmp_path / "empty"), str(pathlib.Path("absent"))]
+    assert curve.split(folders) == ([], folders)

@@ -1,0 +1,67 @@
+"""How far a checkpoint was trained: by its name, or as the config tells."""
+
+import pytest
+import tiny
+
+from jaxbpc import config as config_lib
+from jaxbpc import layout, training
+from jaxbpc.models.families import llama
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "tokens"),
+    [
+        ("step1000", 1000, None),
+        ("step0", 0, None),
+        ("stage1-step5000-tokens11B", 5000, 11e9),
+        ("step1000-tokens4.5B", 1000, 4.5e9),
+        ("checkpoint-500", 500, None),
+        ("global_step143000", 143000, None),
+        ("iter_0001000", 1000, None),
+        ("001000", 1000, None),
+        ("ckpt_12", 12, None),
+        ("main", None, None),
+        ("Llama-2-7b-hf", None, None),
+        ("misstep7", None, None),
+        ("v1.5", None, None),
+        ("pythia-160m-deduped", None, None),
+    ],
+)
+def test_of_name(name, step, tokens):
+    assert training.of_name(name) == (step, tokens)
+
+
+def settings(**fields):
+    config = config_lib.default()
+    config.model.path = "owner/model"
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
+    return config_lib.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "want"),
+    [
+        ({}, (None, None, None)),
+        ({"model__revision": "step1000"}, (1000, None, None)),
+        ({"model__path": "/a/checkpoints/2000/items"}, (2000, None, None)),
+        ({"model__path": "runs/step7/", "training__tokens_per_step": 2.0}, (7, 14, 84.0)),
+        ({"model__path": "x/step7", "model__revision": "step8-tokens3B"}, (8, 3e9, 18e9)),
+        (
+            {"model__path": "x/step7", "training__step": 9, "training__tokens": 5e12},
+            (9, 5e12, 3e13),
+        ),
+        ({"training__tokens": 5.0, "training__flops": 1e20}, (None, 5, 1e20)),
+    ],
+    ids=str,
+)
+def test_of_settings(fields, want):
+    found = training.of(settings(**fields), flops_per_token=6.0)
+    assert tuple(found.values()) == want
+
+
+def test_flops_are_six_a_parameter():
+    """Of the tiny model: all matrices but the embedding, whose rows are looked up."""
+    arch = llama.to_arch(dict(tiny.CONFIG), "config.json")
+    d, f, k = 32, 48, 16
+    matrices = 2 * (2 * d * d + 2 * d * k + 3 * d * f) + tiny.VOCAB * d
+    assert layout.training_flops(arch) == 6 * matrices
