@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from jaxbpc import prepare
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
+from jaxbpc.text import paper
 
 TEXTS = ["Grüße \u2028 𝑥", "", 'f"{meta}"\n']
 
@@ -30,7 +30,7 @@ def dataset(tmp_path):
 
 def test_paper(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    prepare.paper(tmp_path / "out", str(dataset))
+    paper.paper(tmp_path / "out", str(dataset))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "arxiv_math.jsonl",
         "commoncraw.jsonl",
@@ -45,14 +45,14 @@ def test_a_corpus_that_is_there_is_kept(dataset, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "python.json").write_text("mine")
-    prepare.paper(out, str(dataset))
+    paper.paper(out, str(dataset))
     assert (out / "python.json").read_text() == "mine"
     assert not (out / "python.jsonl").exists()
 
 
 def test_a_source_that_cannot_be_had(tmp_path):
     with pytest.raises(InputError, match=r"absent \(cc\): cannot be downloaded .*prepare paper"):
-        prepare.paper(tmp_path / "out", str(tmp_path / "absent"))
+        paper.paper(tmp_path / "out", str(tmp_path / "absent"))
     assert not list((tmp_path / "out").iterdir())
 
 
