@@ -390,12 +390,13 @@ def test_killed_and_started_again(tmp_path, number):
     out = tmp_path / "out"
     flags = [path, "--name=mine", f"--out={out}", "--workers=2", "--sample=1000000"]
     line = [sys.executable, "-m", "jaxbpc.prepare", "files", *map(str, flags)]
-    process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(line, stderr=subprocess.PIPE)
     part = out / ".mine.jsonl.part.sample"
     while process.poll() is None and not (part.exists() and part.stat().st_size):
         time.sleep(0.01)
     process.send_signal(number)
-    assert process.wait(30) == (-9 if number == signal.SIGKILL else 75)
+    process.communicate(timeout=30)  # to the end of stderr: no worker outlives it
+    assert process.returncode == (-9 if number == signal.SIGKILL else 75)
     assert not (out / "mine.jsonl").exists()
     assert bool(list(out.iterdir())) == (number == signal.SIGKILL)
     assert command(*flags).returncode == 0

@@ -5,6 +5,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
@@ -38,7 +39,7 @@ def ordered(
     context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
     if forkserver:
         context.set_forkserver_preload([function.__module__])
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _quiet)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin)
     ahead: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
         for piece in pieces:
@@ -55,6 +56,14 @@ def ordered(
         pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
-    """Ctrl-C goes to every process of a terminal; the first one ends the others."""
+def _begin() -> None:
+    """Of a worker: it ends with the first process, however that ends, and not by Ctrl-C itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
