@@ -19,15 +19,27 @@ from jaxbpc import progress
 from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped
 
 
-def run(main: Callable[..., None], doc: str, positional: bool = False) -> None:
-    """Parses absl flags and runs `main`, with the other arguments where `positional`."""
+def run(
+    main: Callable[..., None],
+    doc: str,
+    positional: bool = False,
+    own: flags.FlagValues | None = None,
+) -> None:
+    """Parses absl flags and runs `main`, with the other arguments where `positional`.
+
+    Args:
+      own: the command's flags; None: those of the process.
+    """
     if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
         print(doc.strip())
         sys.exit(0)
     signal.signal(signal.SIGTERM, _terminated)
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
-        app.run(lambda argv: _logged(main, argv[1:], positional), flags_parser=_parse)
+        app.run(
+            lambda argv: _logged(main, argv[1:], positional),
+            flags_parser=lambda argv: _parse(argv, own),
+        )
     except (InputError, NumberError) as e:
         _fail(str(e))
     except (Stopped, KeyboardInterrupt) as e:
@@ -68,17 +80,19 @@ def show(text: str, kept: str) -> None:
         raise InputError(f"stdout cannot be written ({e.strerror}): {kept}")
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], own: flags.FlagValues | None = None) -> list[str]:
     """Flag and config faults are the user's: one line each, where absl alone would end with 1."""
     for arg in argv:
         if re.search("[\ud800-\udfff]", arg):
             raise InputError(f"{arg!a} is no text in this locale: set a UTF-8 one, or PYTHONUTF8=1")
-    if "config" in flags.FLAGS:
+    if own is not None:
+        flags.FLAGS(argv[:1])
+    elif "config" in flags.FLAGS:
         from jaxbpc import config_file
 
         return config_file.parse(argv)
     try:
-        return flags.FLAGS(argv)
+        return (flags.FLAGS if own is None else own)(argv)
     except flags.Error as e:
         raise InputError(f"{e}: see --help")
 

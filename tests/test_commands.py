@@ -45,7 +45,7 @@ def test_help_waits_for_no_large_library(module):
         (["jaxbpc.main", "--config=configs/llama.py", "word"], "'word' is no flag"),
         (["jaxbpc.convert", "gguf", "absent.gguf", "out"], "absent.gguf does not exist"),
         (["jaxbpc.convert"], "gguf FILE OUT"),
-        (["jaxbpc.prepare", "nonsense"], "give: paper"),
+        (["jaxbpc.prepare", "nonsense"], "give one of: paper"),
     ],
 )
 def test_bad_flags(arguments, message):
