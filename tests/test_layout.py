@@ -26,6 +26,7 @@ ANSWERS += ["formats", "report"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # From any text to a corpus: the parts, then the verbs of `prepare`.
 FLOOR |= dict.fromkeys(["text.writer"], 1)
+FLOOR |= dict.fromkeys(["text.parts", "text.latex", "text.arxiv", "text.wet", "text.git"], 1)
 FLOOR |= dict.fromkeys(["text.paper", "text.files", "text.fresh", "text.check"], 2)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
