@@ -31,8 +31,7 @@ _MAX_FILE_BYTES = 1 << 23  # of one TeX file
 _MAX_FILES = 10_000
 _BLOCK = 512
 _TEX = (".tex", ".ltx", ".latex", ".bbl", ".txt", ".inc", ".tikz")
-_NEW_ID = re.compile(r"(?<!\d)(\d{2})(0[1-9]|1[0-2])\.(\d{4,5})(?!\d)")
-_OLD_ID = re.compile(r"([a-z]+(?:-[a-z]+)?)(?:\.[A-Z]{2})?[/_]?(\d{2})(0[1-9]|1[0-2])(\d{3})(?!\d)")
+_ID = re.compile(r"(?<!\d)(\d{2})(0[1-9]|1[0-2])\.(\d{4,5})(?!\d)")
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.HeaderError)
 
 
@@ -67,14 +66,13 @@ class Part(io.RawIOBase):
 
 
 def paper_id(name: str) -> tuple[str, datetime.date] | None:
-    """(arXiv id without version, first day of its month) that a file's name tells, if it does."""
-    if found := _NEW_ID.search(name):
-        year = 2000 + int(found[1])
-        return f"{found[1]}{found[2]}.{found[3]}", datetime.date(year, int(found[2]), 1)
-    if found := _OLD_ID.search(name):
-        year = int(found[2]) + (1900 if int(found[2]) > 90 else 2000)
-        number = "".join(found.group(2, 3, 4))
-        return f"{found[1]}/{number}", datetime.date(year, int(found[3]), 1)
+    """(arXiv id without version, first day of its month) that a file's name tells, if it does.
+
+    Ids of before April 2007 are others: no such paper is new to any model.
+    """
+    if found := _ID.search(name):
+        date = datetime.date(2000 + int(found[1]), int(found[2]), 1)
+        return f"{found[1]}{found[2]}.{found[3]}", date
     return None
 
 

@@ -131,7 +131,7 @@ def _unwanted(headers: dict[str, str], content: bytes | None, wanted, language: 
     try:
         date = datetime.date.fromisoformat(headers.get("warc-date", "")[:10])
     except ValueError:
-        return "no date"
+        return "without a date"
     if not wanted(date):
         return "of another date"
     languages = headers.get("warc-identified-content-language", "")
