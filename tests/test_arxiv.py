@@ -142,7 +142,7 @@ def test_hostile_members():
         header[124:136] = size
         header[148:156] = b" " * 8
         header[148:156] = b"%06o\0 " % sum(header)
-        with pytest.raises(arxiv.DAMAGED + (latex.NotConverted,)):
+        with pytest.raises((*arxiv.DAMAGED, latex.NotConverted)):
             arxiv.files(io.BytesIO(bytes(header) + bytes(1024)))
     name = tarfile.TarInfo("x")
     name.type = tarfile.XHDTYPE

@@ -1,5 +1,7 @@
 """LaTeX: the main file, inputs in place, Markdown with its formulas."""
 
+import itertools
+
 import pytest
 
 from jaxbpc.text import latex
@@ -143,7 +145,8 @@ def test_macros_that_explode(monkeypatch):
     pytest.importorskip("pypandoc")
     monkeypatch.setattr(latex, "_TIMEOUT_S", 3)
     names = "abcdefghijk"
-    pairs = zip(names, names[1:], strict=False)
-    head = "".join("\\newcommand{\\m%s}{%s}" % (a, f"\\m{b}" * 20) for a, b in pairs)
-    with pytest.raises(latex.NotConverted, match="too long|cannot read"):
+    head = "".join(
+        f"\\newcommand{{\\m{a}}}{{" + f"\\m{b}" * 20 + "}" for a, b in itertools.pairwise(names)
+    )
+    with pytest.raises(latex.NotConverted, match=r"too long|cannot read"):
         latex.to_markdown(paper("\\ma", HEAD + head + "\\newcommand{\\mk}{x}").decode())

@@ -83,7 +83,7 @@ def test_pages(path):
 
 def test_lines():
     long = "The page goes on with a sentence for each line so that it is long enough, number %s."
-    body = [long % word for word in "one two three four five".split()]
+    body = [long % word for word in ("one", "two", "three", "four", "five")]
 
     def cleaned(*lines):
         return wet.clean("\n".join(lines), set())[0].split("\n")
