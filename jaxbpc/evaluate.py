@@ -20,7 +20,7 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, intervals, lives, reduce, sharding
+from jaxbpc import contamination, distributed, intervals, lives, reduce, sharding
 from jaxbpc.data import batches
 from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
@@ -258,7 +258,7 @@ def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
     )
     if result.note:
         log.warning("%s: %s", name, result.note)
-    return intervals.added(result, intervals.read(record))
+    return contamination.added(intervals.added(result, intervals.read(record)), record)
 
 
 def _environment() -> dict[str, Any]:

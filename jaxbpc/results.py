@@ -18,6 +18,7 @@ class CorpusResult:
     scores every token but the first. `tokens` is N, `windows` those of the reference number.
     audit: what the tokenizer loses of the text. note: what to know before the number is believed.
     Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
+    min_k: how unlikely the documents' least likely tokens are (`contamination.py`).
     """
 
     bpc: float | None
@@ -41,6 +42,7 @@ class CorpusResult:
     note: str | None = None
     bpc_interval: list[float] | None = None
     bpc_full_interval: list[float] | None = None
+    min_k: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pytest
 from test_git import Repository, code
 from test_wet import pages, record
 
+from jaxbpc import dates
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
 from jaxbpc.text import fresh
@@ -40,13 +41,13 @@ def crawl(tmp_path):
 
 
 def test_days():
-    assert fresh.day("--after", "2024-02", last=True) == datetime.date(2024, 2, 29)
-    assert fresh.day("--after", "2023-12", last=True) == datetime.date(2023, 12, 31)
-    assert fresh.day("--before", "2024-02") == datetime.date(2024, 2, 1)
-    assert fresh.day("--before", "2024-02-03") == datetime.date(2024, 2, 3)
+    assert dates.day("--after", "2024-02", last=True) == datetime.date(2024, 2, 29)
+    assert dates.day("--after", "2023-12", last=True) == datetime.date(2023, 12, 31)
+    assert dates.day("--before", "2024-02") == datetime.date(2024, 2, 1)
+    assert dates.day("--before", "2024-02-03") == datetime.date(2024, 2, 3)
     for text in ("2024", "2024-13", "2024-02-30", "soon", "2024-1", "9999-12"):
         with pytest.raises(InputError, match=r"--after .*give a date"):
-            fresh.day("--after", text, last=True)
+            dates.day("--after", text, last=True)
     both = dataclasses.replace(OPTIONS, before=datetime.date(2024, 7, 1))
     wanted = {"2024-03-31": False, "2024-04-01": True, "2024-06-30": True, "2024-07-01": False}
     for text, value in wanted.items():

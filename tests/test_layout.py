@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
-    0: "__init__ chips config errors results intervals reduce record hlo data.windows models.arch "
-    "models.fields models.families published regress",
+    0: "__init__ chips config dates errors results intervals reduce record hlo data.windows "
+    "models.arch models.fields models.families published regress",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source config_file peers data.audit topology data.baselines",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
@@ -22,7 +22,7 @@ FLOORS = {
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # From a number to an answer: they read run folders, on a laptop.
 ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
-ANSWERS += ["formats", "report"]
+ANSWERS += ["formats", "report", "contamination"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # From any text to a corpus: the parts, then the verbs of `prepare`.
 FLOOR |= dict.fromkeys(["text.writer"], 1)

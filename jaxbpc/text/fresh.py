@@ -27,13 +27,13 @@ import datetime
 import json
 import os
 import pathlib
-import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
 
+from jaxbpc import dates
 from jaxbpc.errors import InputError
 from jaxbpc.text import arxiv, git, latex, parts, wet, writer
 
@@ -76,26 +76,14 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"give one of {', '.join(KINDS)}, and sources; see prepare fresh --help")
     if not _NAME.value or not _AFTER.value:
         raise InputError("give --after DATE, the model's cutoff, and --name NAME")
-    after = day("--after", _AFTER.value, last=True)
-    before = day("--before", _BEFORE.value) if _BEFORE.value else None
+    after = dates.day("--after", _AFTER.value, last=True)
+    before = dates.day("--before", _BEFORE.value) if _BEFORE.value else None
     options = Options(
         kind, after, before, _SEED.value, _LANGUAGE.value, _METADATA.value, _CATEGORY.value
     )
     out = pathlib.Path(_OUT.value).expanduser()
     manifest = fresh(sources, options, out, _NAME.value, _CHARACTERS.value, _JOBS.value)
     print(json.dumps(manifest, indent=1, ensure_ascii=False))
-
-
-def day(flag: str, text: str, last: bool = False) -> datetime.date:
-    """A date, or the first day of a month, or where `last` its last. Raises InputError."""
-    try:
-        if not re.fullmatch(r"\d{4}-\d\d", text):
-            return datetime.date.fromisoformat(text)
-        first = datetime.date.fromisoformat(f"{text}-01")
-        after = (first + datetime.timedelta(days=31)).replace(day=1)
-        return after - datetime.timedelta(days=1) if last else first
-    except (ValueError, OverflowError):
-        raise InputError(f"{flag} {text!r}: give a date, as 2024-03-31 or 2024-03")
 
 
 def fresh(
