@@ -103,11 +103,11 @@ def test_a_bulk_archive(tmp_path):
     assert {row["date"] for row in rows} == {"2024-04-01"}
     assert counts == {
         "seen": 11,
-        "PDF alone": 2,
+        "pdf_alone": 2,
         "damaged": 3,
-        "no LaTeX document": 1,
-        "of another date": 1,
-        "no arXiv id in its name": 1,
+        "no_latex": 1,
+        "out_of_dates": 1,
+        "no_id": 1,
     }
     # Cut off in the middle of a paper: what comes before it is there.
     cut = tmp_path / "cut.tar"
@@ -153,10 +153,10 @@ def test_hostile_members():
 def test_sizes_are_bounded(monkeypatch):
     monkeypatch.setattr(arxiv, "MAX_PAPER_BYTES", 1 << 20)
     for bomb in (tar({"zeros.pdf": bytes(3 << 20), "a.tex": b"x"}), b"x" * (3 << 20)):
-        with pytest.raises(latex.NotConverted, match="too large"):
+        with pytest.raises(latex.NotConverted, match="too_large"):
             arxiv.files(io.BytesIO(gzip.compress(bomb)))
     monkeypatch.undo()
-    with pytest.raises(latex.NotConverted, match="too large"):
+    with pytest.raises(latex.NotConverted, match="too_large"):
         arxiv.files(io.BytesIO(tar({"a.tex": bytes((8 << 20) + 1)})))
 
 
@@ -199,7 +199,7 @@ def test_single_eprints(tmp_path):
         assert rows[0]["meta"]["source"] == f"arXiv:2405.0000{n}"
         assert counts == {"seen": 1}
     (tmp_path / "paper.tar.gz").write_bytes(forms["arXiv-2405.00003v1.tar.gz"])
-    assert collect(tmp_path / "paper.tar.gz")[1] == {"seen": 1, "no arXiv id in its name": 1}
+    assert collect(tmp_path / "paper.tar.gz")[1] == {"seen": 1, "no_id": 1}
     (tmp_path / "empty.tar").write_bytes(b"")
     assert collect(tmp_path / "empty.tar")[0] == []
 
@@ -230,7 +230,7 @@ def test_metadata(tmp_path):
     (tmp_path / "bulk.tar").write_bytes(tar(bulk))
     rows, counts = collect(tmp_path / "bulk.tar", known)
     assert [(r["date"], r["meta"]["title"]) for r in rows] == [("2024-04-15", "A title in two")]
-    assert counts == {"seen": 4, "not in the metadata, or of another category or date": 3}
+    assert counts == {"seen": 4, "other_category_or_date": 3}
     with open(path, "a") as file:
         file.write("{}\n")
     with pytest.raises(InputError, match=f"{path.name}:5: no line"):

@@ -61,7 +61,7 @@ def test_a_corpus(crawl, tmp_path):
     assert sorted(p.name for p in path.parent.iterdir()) == ["new.jsonl", "new.manifest.json"]
     assert json.loads((path.parent / "new.manifest.json").read_text()) == manifest
     assert manifest["seen"] == 12
-    assert manifest["dropped"] == {"duplicates": 2}
+    assert manifest["dropped"] == {"duplicate": 2}
     assert manifest["documents"] == 10
     assert manifest["characters"] == sum(map(len, pages(10)))
     assert manifest["sha256"] == corpora.file_sha256(path)
@@ -82,7 +82,7 @@ def test_a_sample(crawl, tmp_path):
         manifest = fresh.fresh([str(crawl)], options, tmp_path, name, most)
         assert manifest["documents"] == 5
         assert manifest["characters"] <= most
-        assert manifest["dropped"] == {"duplicates": 2, "not drawn": 5}
+        assert manifest["dropped"] == {"duplicate": 2, "not_sampled": 5}
         found[name] = [row["content"] for row in rows(tmp_path / f"{name}.jsonl")]
     assert found["a"] == found["b"] != found["c"]
     assert found["a"] == sorted(found["a"], key=pages(10).index)
@@ -162,7 +162,7 @@ def test_clones(tmp_path):
     manifest = fresh.fresh([str(folder)], options, tmp_path, "code")
     sources = [row["meta"]["source"].partition(":")[2] for row in rows(tmp_path / "code.jsonl")]
     assert sources == ["a.py", "new.py", "b.py"]
-    assert manifest["dropped"] == {"duplicates": 1, "of another date": 2}
+    assert manifest["dropped"] == {"duplicate": 1, "out_of_dates": 2}
     assert list(manifest["failed"]) == [f"{shallow}/.git"]
     with pytest.raises(InputError, match="--unshallow"):
         fresh.fresh([shallow], options, tmp_path, "none")

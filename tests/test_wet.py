@@ -77,8 +77,8 @@ def test_pages(path):
     assert [row["content"] for row in rows] == [text, pages(1)[0]]
     assert rows[0]["date"] == "2024-05-01"
     assert rows[0]["meta"] == {"source": "https://example.org/a?b=ü"}
-    reasons = {"of another language": 2, "of another date": 1, "without a date": 1}
-    assert counts == {"seen": 8, "not UTF-8": 1, "too short": 1, **reasons}
+    reasons = {"other_language": 2, "out_of_dates": 1, "no_date": 1}
+    assert counts == {"seen": 8, "undecodable": 1, "too_short": 1, **reasons}
 
 
 def test_lines():
@@ -105,17 +105,17 @@ def test_lines():
     strange = "The page goes on\x0c with one line\u2028 of two letters that end lines elsewhere."
     assert cleaned(*body, strange) == [*body, strange]
     for word in ("Lorem ipsum dolor sit amet at last.", "Then { comes a bracket of code."):
-        assert wet.clean("\n".join([*body, word]), set()) == ("", "no prose")
-    assert wet.clean("\n".join(body[:2] * 1), set())[1] == "too short"
+        assert wet.clean("\n".join([*body, word]), set()) == ("", "no_prose")
+    assert wet.clean("\n".join(body[:2] * 1), set())[1] == "too_short"
     long_line = "word " * 100 + "end."
-    assert wet.clean(long_line, set())[1] == "too short"  # of fewer than 3 sentences
+    assert wet.clean(long_line, set())[1] == "too_short"  # of fewer than 3 sentences
 
 
 def test_lines_of_earlier_pages(path):
     first, second = pages(2)
     rows, counts = collect(path, record(first), record(f"{first}\n{second}"), record(second))
     assert [row["content"] for row in rows] == [first, second]
-    assert counts == {"seen": 3, "too short": 1}
+    assert counts == {"seen": 3, "too_short": 1}
 
 
 @pytest.mark.parametrize("kept", [1, 2])
@@ -167,7 +167,7 @@ def test_a_huge_record_is_passed_over(path, monkeypatch):
     monkeypatch.setattr(wet, "MAX_RECORD_BYTES", 9_999)
     rows, counts = collect(path, record("word " * 2_000 + "."), record(pages(1)[0]))
     assert len(rows) == 1
-    assert counts == {"seen": 2, "too large": 1}
+    assert counts == {"seen": 2, "too_large": 1}
 
 
 @pytest.mark.long

@@ -122,17 +122,17 @@ def files(eprint: Any) -> dict[str, bytes]:
         start = io.BufferedReader(gzip.GzipFile(fileobj=start))  # type: ignore[arg-type]
     stream = io.BufferedReader(_Bounded(start))
     if stream.peek(4)[:4] == b"%PDF":
-        raise latex.NotConverted("PDF alone")
+        raise latex.NotConverted("pdf_alone")
     if not _is_tar(stream.peek(_BLOCK)[:_BLOCK]):
         data = stream.read(_MAX_FILE_BYTES + 1)
         if len(data) > _MAX_FILE_BYTES:
-            raise latex.NotConverted("too large")
+            raise latex.NotConverted("too_large")
         return {"main.tex": data}
     found: dict[str, bytes] = {}
     for member, part in members(stream):
         if member.startswith(("00README", "./00README")) or member.lower().endswith(_TEX):
             if part.left > _MAX_FILE_BYTES or len(found) >= _MAX_FILES:
-                raise latex.NotConverted("too large")
+                raise latex.NotConverted("too_large")
             found[member.removeprefix("./")] = part.read() if part.left else b""
     return found
 
@@ -151,7 +151,7 @@ class _Bounded(io.RawIOBase):
         data = self.stream.read(len(buffer))
         self.left -= len(data)
         if self.left < 0:
-            raise latex.NotConverted("too large")
+            raise latex.NotConverted("too_large")
         buffer[: len(data)] = data
         return len(data)
 
@@ -239,16 +239,16 @@ def rows(
 def _row(name: str, stream: Any, wanted, known) -> dict[str, Any]:
     told = paper_id(name)
     if told is None:
-        raise latex.NotConverted("no arXiv id in its name")
+        raise latex.NotConverted("no_id")
     (number, date), title = told, None
     if known is not None:
         if number not in known:
-            raise latex.NotConverted("not in the metadata, or of another category or date")
+            raise latex.NotConverted("other_category_or_date")
         date, title = known[number]
     if not wanted(date):
-        raise latex.NotConverted("of another date")
+        raise latex.NotConverted("out_of_dates")
     if name.lower().endswith(".pdf"):
-        raise latex.NotConverted("PDF alone")
+        raise latex.NotConverted("pdf_alone")
     found = files(stream)
     text, own_title = latex.to_markdown(latex.assemble(found, latex.main_file(found)))
     meta = {"source": f"arXiv:{number}", "title": title or own_title}

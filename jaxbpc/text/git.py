@@ -262,9 +262,9 @@ def rows(
             days = [d for d in (by_path.get(path), by_blob.get(blob)) if d is not None]
             date = datetime.date.fromordinal(min(days)) if days else None
             if date is None or not wanted(date):
-                counts["of another date" if date else "without a date"] += 1
+                counts["out_of_dates" if date else "no_date"] += 1
             elif _VENDORED.search(path) or _GENERATED_NAMES.search(path):
-                counts["vendored or generated"] += 1
+                counts["vendored_or_generated"] += 1
             else:
                 new.append((path, blob, date))
         contents = clone.contents(blob for _, blob, _ in new)
@@ -280,11 +280,11 @@ def rows(
 def _text(data: bytes | None, seed: int) -> tuple[str, str | None]:
     """(a file's text, why it is left out if it is)."""
     if data is None:
-        return "", "too large, or not in the clone"
+        return "", "too_large_or_missing"
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return "", "not UTF-8"
+        return "", "undecodable"
     return text, unwanted(text, seed)
 
 
@@ -294,20 +294,20 @@ def unwanted(text: str, seed: int) -> str | None:
     if not text.strip():
         return "empty"
     if max(map(len, lines)) > 1000 or sum(map(len, lines)) > 100 * len(lines):
-        return "long lines"
+        return "long_lines"
     if sum(map(str.isalnum, text)) < 0.25 * len(text):
-        return "few letters"
+        return "few_letters"
     top = "\n".join(lines[:5]).lower()
     if any(words in top for words in _GENERATED):
-        return "vendored or generated"
+        return "vendored_or_generated"
     if text.count("=") < 5:
-        return "few assignments"
+        return "few_assignments"
     low = text.lower()
     most = int(0.05 * text.count("\n"))
     is_test = max(low.count("test"), low.count("config")) > most
     is_test |= any(words in top for words in _TEST)
     has_keyword = any(word in low for word in _KEYWORDS)
-    for chosen, reason in ((is_test, "a test or configuration"), (not has_keyword, "no keyword")):
+    for chosen, reason in ((is_test, "test_or_configuration"), (not has_keyword, "no_keyword")):
         if chosen and _lot(text, f"{seed} {reason}") < _SHARE_LEFT_OUT:
             return reason
     return None

@@ -77,7 +77,7 @@ def main_file(files: dict[str, bytes]) -> str:
             called = not re.search(r"main|^ms$|paper|article", stem)
             found.append((name.count("/"), called, -len(data), name))
     if not found:
-        raise NotConverted("no LaTeX document")
+        raise NotConverted("no_latex")
     return min(found)[-1]
 
 
@@ -106,7 +106,7 @@ def assemble(files: dict[str, bytes], main: str) -> str:
         left["inputs"] -= 1
         left["characters"] -= len(text)
         if min(left.values()) < 0 or len(within) > _MAX_DEPTH:
-            raise NotConverted("too large")
+            raise NotConverted("too_large")
         if within and _BEGIN in text:
             text = text.partition(_BEGIN)[2].partition(_END)[0]
         pieces = []
@@ -149,9 +149,9 @@ def to_markdown(tex: str) -> tuple[str, str | None]:
             command, input=tex.encode("utf-8", "replace"), capture_output=True, timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        raise NotConverted("pandoc takes too long")
+        raise NotConverted("pandoc_too_slow")
     if done.returncode:
-        raise NotConverted("pandoc cannot read it")
+        raise NotConverted("pandoc_cannot_read")
     text = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
     lines = [line for line in text.split("\n") if not line.strip().startswith(":::")]
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

@@ -22,7 +22,7 @@ from jaxbpc.text import writer
 
 # Of a row: a hash of what makes it a duplicate, characters, UTF-8 bytes, bytes of its line.
 _INDEX = np.dtype([("key", "<u8"), ("characters", "<u4"), ("bytes", "<u4"), ("line", "<u4")])
-CUT_SHORT = "sources cut short"  # counted beside the reasons why a document is left out
+CUT_SHORT = "sources_cut_short"  # counted beside the reasons why a document is left out
 _shared: dict[str, Any] = {}
 
 
@@ -101,7 +101,7 @@ def _collect(unit: pathlib.Path, part: pathlib.Path, work: Any = None) -> str | 
                 try:
                     line, text = writer.encode(row), row["content"]
                 except UnicodeEncodeError:
-                    counts["not Unicode"] += 1
+                    counts["not_unicode"] += 1
                     continue
                 file.write(line)
                 digest = hashlib.blake2b(essence.encode(), digest_size=8).digest()
@@ -138,12 +138,12 @@ def merge(
     rows = np.concatenate(indices) if indices else np.zeros(0, _INDEX)
     kept = np.zeros(len(rows), bool)
     kept[np.unique(rows["key"], return_index=True)[1]] = True
-    counts["duplicates"] = int(np.count_nonzero(~kept))
+    counts["duplicate"] = int(np.count_nonzero(~kept))
     if characters is not None:
         drawn = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
         total = np.cumsum(rows["characters"][drawn], dtype=np.int64)
         kept[drawn[total > characters]] = False
-        counts["not drawn"] = int(np.count_nonzero(total > characters))
+        counts["not_sampled"] = int(np.count_nonzero(total > characters))
     start = 0
     for part, index in zip(parts, indices, strict=True):
         with open(part, "rb") as file:

@@ -113,7 +113,7 @@ def rows(
                 try:
                     text, reason = clean(content.decode(), seen)
                 except UnicodeDecodeError:
-                    reason = "not UTF-8"
+                    reason = "undecodable"
             if reason is None:
                 meta = {"source": headers.get("warc-target-uri")}
                 yield writer.row(text, headers["warc-date"][:10], "commoncrawl", meta)
@@ -127,15 +127,15 @@ def rows(
 def _unwanted(headers: dict[str, str], content: bytes | None, wanted, language: str) -> str | None:
     """Why a page is left out unread, if it is."""
     if content is None:
-        return "too large"
+        return "too_large"
     try:
         date = datetime.date.fromisoformat(headers.get("warc-date", "")[:10])
     except ValueError:
-        return "without a date"
+        return "no_date"
     if not wanted(date):
-        return "of another date"
+        return "out_of_dates"
     languages = headers.get("warc-identified-content-language", "")
-    return None if languages.split(",")[0].strip() == language else "of another language"
+    return None if languages.split(",")[0].strip() == language else "other_language"
 
 
 def clean(text: str, seen: set[int]) -> tuple[str, str | None]:
@@ -158,9 +158,9 @@ def clean(text: str, seen: set[int]) -> tuple[str, str | None]:
             kept.append(line)
     text = "\n".join(kept)
     if "{" in text or "lorem ipsum" in text.lower():
-        return "", "no prose"
+        return "", "no_prose"
     if len(text) < MIN_CHARACTERS or len(_SENTENCE.findall(text)) < 3:
-        return "", "too short"
+        return "", "too_short"
     return text, None
 
 

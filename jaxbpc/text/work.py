@@ -1,0 +1,227 @@
+"""A piece → documents, filtered: what workers do, each document by itself.
+
+What looks at several documents (duplicates, the sample) is not here.
+"""
+
+import dataclasses
+import datetime
+import email.utils
+import functools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from jaxbpc.errors import InputError
+from jaxbpc.text import decode, duplicates, inputs, writer
+from jaxbpc.text.pieces import LIMIT, Files, Lines, Piece, Rows
+
+_LANGUAGE_CHARACTERS = 5000  # from which a document's language is told
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What becomes of a document. Columns None: the usual names. Characters are code points.
+
+    since, until: ISO days, both included. near: whether signatures of near duplicates are made.
+    """
+
+    text_column: str | None = None
+    date_column: str | None = None
+    title_column: str | None = None
+    min_characters: int = 1
+    max_characters: int = 10_000_000
+    languages: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+    near: bool = False
+
+    def columns(self) -> tuple[str, ...]:
+        """Those that are read; () where any may be the text's."""
+        if self.text_column is None:
+            return (*_TEXT_COLUMNS, self.date_column or "date", self.title_column or "title")
+        return (self.text_column, self.date_column or "date", self.title_column or "title")
+
+
+_TEXT_COLUMNS = ("content", "text")
+
+
+@dataclasses.dataclass(slots=True)
+class Made:
+    """A document: its line in the corpus, or why it is dropped.
+
+    key: where it came from. digest: of its text; signature: for near duplicates.
+    """
+
+    key: str
+    dropped: str | None = None
+    line: bytes = b""
+    n_characters: int = 0
+    n_bytes: int = 0
+    digest: bytes = b""
+    signature: bytes = b""
+
+
+@dataclasses.dataclass(slots=True)
+class _Document:
+    """What was read: text or why there is none, and what is known of it."""
+
+    name: str
+    row: int | None
+    text: str | None
+    why_not: str = ""
+    date: str | None = None
+    title: str | None = None
+
+
+def process(piece: Piece, options: Options) -> list[Made]:
+    """All documents of a piece, in their order. Raises InputError."""
+    made = []
+    texts = []
+    for document in _read(piece, options):
+        one, text = _filtered(document, options)
+        made.append(one)
+        if text is not None:
+            texts.append((one, text))
+    if options.near and texts:
+        signatures = duplicates.signatures([text for _, text in texts])
+        for (one, _), signature in zip(texts, signatures, strict=True):
+            one.signature = signature
+    return made
+
+
+def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
+    text = document.text
+    key = document.name if document.row is None else f"{document.name}:{document.row}"
+    if text is None:
+        return Made(key, document.why_not), None
+    if len(text) < options.min_characters:
+        return Made(key, "too_short" if text else "empty"), None
+    if len(text) > options.max_characters:
+        return Made(key, "too_long"), None
+    if options.since or options.until:
+        if document.date is None:
+            return Made(key, "no_date"), None
+        if not (options.since or "") <= document.date <= (options.until or "9999-12-31"):
+            return Made(key, "out_of_dates"), None
+    meta = {"source": document.name, "row": document.row, "title": document.title}
+    meta = {name: value for name, value in meta.items() if value is not None}
+    try:
+        line = writer.encode(writer.row(text, document.date, meta=meta))
+        data = text.encode()
+    except UnicodeEncodeError:
+        return Made(key, "not_unicode"), None
+    if options.languages and _language(text) not in options.languages:
+        return Made(key, "other_language"), None
+    return Made(key, None, line, len(text), len(data), duplicates.digest(data)), text
+
+
+def _language(text: str) -> str:
+    return decode.needed("py3langid").classify(text[:_LANGUAGE_CHARACTERS])[0]
+
+
+def _read(piece: Piece, options: Options) -> Iterator[_Document]:
+    if isinstance(piece, Files):
+        for source in piece.sources:
+            yield _file(source, options.max_characters)
+        return
+    name = piece.name
+    for number, row in enumerate(_rows(piece), start=piece.first):
+        if row is None or isinstance(row, str):
+            if row != "":
+                yield _Document(name, number, None, row or "too_long")
+            continue
+        text = row[_text_column(row, options.text_column, name)]
+        if not isinstance(text, str):
+            yield _Document(name, number, None, "no_text")
+            continue
+        title = row.get(options.title_column or "title")
+        title = title if isinstance(title, str) and title else None
+        yield _Document(name, number, text, "", date(row.get(options.date_column or "date")), title)
+
+
+def _file(source: inputs.Source, max_characters: int) -> _Document:
+    # A character has 4 bytes at most; of HTML's most are none of the text.
+    limit = LIMIT if source.kind == inputs.HTML else min(LIMIT, 4 * max_characters + 4)
+    try:
+        with source.open() as file:
+            data = file.read(limit + 1)
+    except inputs.damaged() as e:
+        raise inputs.unreadable(source, e)
+    if len(data) > limit:
+        return _Document(source.name, None, None, "too_long")
+    if source.kind == inputs.HTML:
+        found = decode.html(data)
+        if found is None:
+            return _Document(source.name, None, None, "no_text")
+        return _Document(source.name, None, found[0], title=found[1])
+    text = decode.text(data, python=source.kind == inputs.PYTHON)
+    return _Document(source.name, None, text, "undecodable")
+
+
+def _rows(piece: Lines | Rows) -> Iterator[dict[str, Any] | str | None]:
+    """Rows; why there is none; '' for a line of spaces."""
+    if isinstance(piece, Rows):
+        yield from piece.rows
+        return
+    lines = piece.data.removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines, start=piece.first):
+        if not number:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.strip():
+            yield ""
+            continue
+        text = decode.text(line)
+        if text is None:
+            yield "undecodable"
+            continue
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            yield "not_json"
+            continue
+        yield value if isinstance(value, dict) else "not_json"
+
+
+def _text_column(row: dict[str, Any], given: str | None, name: str) -> str:
+    for column in _TEXT_COLUMNS if given is None else (given,):
+        if column in row:
+            return column
+    raise InputError(
+        f"{name}: has no column {' or '.join(_TEXT_COLUMNS) if given is None else given} but "
+        f"{', '.join(map(str, row))[:200]}: give one as --text_column"
+    )
+
+
+@functools.lru_cache(1024)
+def _parsed(value: str) -> str | None:
+    try:
+        return datetime.date.fromisoformat(value[:10]).isoformat()
+    except ValueError:
+        pass
+    for form in ("%Y-%m", "%Y", "%Y/%m/%d"):
+        try:
+            return datetime.datetime.strptime(value[:10], form).date().isoformat()
+        except ValueError:
+            continue
+    try:
+        return email.utils.parsedate_to_datetime(value).date().isoformat()
+    except (ValueError, TypeError, IndexError):
+        return None
+
+
+def date(value: Any) -> str | None:
+    """A day as ISO: of a date, an ISO or mail date, a year or month (its first day), or seconds
+    or milliseconds since 1970; None where it is none."""
+    if isinstance(value, datetime.datetime | datetime.date):
+        return value.isoformat()[:10]
+    if isinstance(value, str):
+        return _parsed(value.strip()[:64])
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 1000 <= value <= 9999 and value == int(value):
+            return f"{int(value)}-01-01"
+        try:
+            seconds = value / 1000 if abs(value) > 1e11 else value
+            return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
+        except (ValueError, OverflowError, OSError):
+            return None
+    return None
