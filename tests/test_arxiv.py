@@ -175,7 +175,7 @@ def test_a_bomb_takes_little_memory(tmp_path):
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "counts = collections.Counter()\n"
         "assert not list(arxiv.rows(pathlib.Path(sys.argv[1]), lambda d: True, None, counts))\n"
-        "assert counts == {'seen': 1, 'too large': 1}, counts\n"
+        "assert counts == {'seen': 1, 'too_large': 1}, counts\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
     done = subprocess.run(

@@ -186,7 +186,7 @@ def test_a_bomb_takes_little_memory(path):
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "counts = collections.Counter()\n"
         "rows = list(wet.rows(pathlib.Path(sys.argv[1]), lambda d: True, 'eng', counts))\n"
-        "assert len(rows) == 1 and counts == {'seen': 2, 'too large': 1}, counts\n"
+        "assert len(rows) == 1 and counts == {'seen': 2, 'too_large': 1}, counts\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
     done = subprocess.run(

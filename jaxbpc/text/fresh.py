@@ -9,9 +9,9 @@ wet       Common Crawl's .warc.wet.gz, or folders           pages of prose
 
 --after       keeps what is later: 2024-03-31, or 2024-03, which is that month's end
 --before      keeps what is earlier: 2024-07-01, or 2024-07
---out         folder of the corpus NAME.jsonl and its manifest (default data/fresh)
---characters  a sample of documents of this many characters at most, by --seed (default 0)
---jobs        how many sources at once (default: the cores)
+--out         folder of the corpus NAME.jsonl and its manifest (default data)
+--sample      CHARACTERS of a random choice of documents, by --seed (default 0)
+--workers     how many sources at once (default: one a core); the corpus does not depend on it
 --metadata    arxiv: arxiv-metadata-oai-snapshot.json, for exact dates, titles and --category
 --category    arxiv: the primary category's archive, or the category (default math)
 --language    wet: ISO 639-3 (default eng)
@@ -25,7 +25,6 @@ import collections
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -33,18 +32,18 @@ from typing import Any
 
 from absl import flags
 
-from jaxbpc import dates
+from jaxbpc import cli, dates
 from jaxbpc.errors import InputError
-from jaxbpc.text import arxiv, git, latex, parts, wet, writer
+from jaxbpc.text import arxiv, files, git, latex, parallel, parts, wet, writer
 
 FLAGS = flags.FlagValues()
-_OUT = flags.DEFINE_string("out", "data/fresh", "folder", flag_values=FLAGS)
+_OUT = flags.DEFINE_string("out", "data", "folder of the corpus", flag_values=FLAGS)
 _NAME = flags.DEFINE_string("name", None, "of the corpus", flag_values=FLAGS)
 _AFTER = flags.DEFINE_string("after", None, "the model's cutoff", flag_values=FLAGS)
 _BEFORE = flags.DEFINE_string("before", None, "a later date", flag_values=FLAGS)
-_CHARACTERS = flags.DEFINE_integer("characters", None, "at most", 1, flag_values=FLAGS)
+_SAMPLE = flags.DEFINE_integer("sample", None, "characters", 1, flag_values=FLAGS)
 _SEED = flags.DEFINE_integer("seed", 0, "of the sample", 0, flag_values=FLAGS)
-_JOBS = flags.DEFINE_integer("jobs", os.cpu_count() or 1, "at once", 1, flag_values=FLAGS)
+_WORKERS = flags.DEFINE_integer("workers", None, "processes", 1, flag_values=FLAGS)
 _METADATA = flags.DEFINE_string("metadata", None, "arXiv's", flag_values=FLAGS)
 _CATEGORY = flags.DEFINE_string("category", "math", "of arXiv", flag_values=FLAGS)
 _LANGUAGE = flags.DEFINE_string("language", "eng", "of pages", flag_values=FLAGS)
@@ -82,8 +81,9 @@ def main(arguments: list[str]) -> None:
         kind, after, before, _SEED.value, _LANGUAGE.value, _METADATA.value, _CATEGORY.value
     )
     out = pathlib.Path(_OUT.value).expanduser()
-    manifest = fresh(sources, options, out, _NAME.value, _CHARACTERS.value, _JOBS.value)
-    print(json.dumps(manifest, indent=1, ensure_ascii=False))
+    manifest = fresh(sources, options, out, _NAME.value, _SAMPLE.value, _WORKERS.value)
+    kept = writer.manifest_path(out / f"{_NAME.value}.jsonl")
+    cli.show(files.summary(manifest), f"the counts are in {kept}")
 
 
 def fresh(
@@ -92,9 +92,14 @@ def fresh(
     out: pathlib.Path,
     name: str,
     characters: int | None = None,
-    jobs: int = 1,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Makes the corpus `out/name.jsonl`; returns its manifest.
+
+    Args:
+      sources: clones, archives or files, or folders of them, in the corpus's order.
+      characters: of a random choice of documents; None: all.
+      workers: processes; None: one a core.
 
     Raises:
       InputError: a source is not there or of another kind, or nothing in them is wanted.
@@ -111,7 +116,7 @@ def fresh(
     with writer.Writer(out, name) as corpus:
         folder = out / f".{name}.parts"
         work = Work(options, known)
-        done, failed = parts.collect(found, work, f"{about}", folder, jobs)
+        done, failed = parts.collect(found, work, f"{about}", folder, workers or parallel.cores())
         if not done:
             raise InputError(next(iter(failed.values())))
         counts = parts.merge(done, corpus, characters, options.seed)
@@ -119,7 +124,7 @@ def fresh(
         if not corpus.documents:
             reasons = ", ".join(f"{n} {reason}" for reason, n in counts.most_common() if n)
             raise InputError(f"nothing new among {seen} documents ({reasons}): give other dates")
-        about["options"] |= {"characters": characters, "seed": options.seed}
+        about["options"] |= {"sample": characters}
         about |= {"seen": seen, "dropped": dict(sorted(counts.items())), "failed": failed}
         about["cut_short"] = cut_short
         manifest = corpus.finish(json.loads(json.dumps(about, default=str)))

@@ -1,15 +1,14 @@
 """Sources → parts on disk → a corpus: restartable, over many processes, in bounded memory.
 
-A part holds the rows of one source, `KEY.jsonl`, and 20 bytes a row of what must be known to drop
-duplicates and to draw a sample, `KEY.npy`. `KEY.json` comes last: without it a part is collected
-again. The key is of the source's name and state and of all that decides its rows.
+A part holds the rows of one source, `KEY.jsonl`, and what must be known of each to drop duplicates
+and to draw a sample, `KEY.npy`. `KEY.json` comes last: without it a part is collected again. The
+key is of the source's name and state and of all that decides its rows.
 """
 
 import collections
-import concurrent.futures
+import contextlib
 import hashlib
 import json
-import multiprocessing
 import pathlib
 from typing import Any
 
@@ -18,25 +17,24 @@ import numpy as np
 from jaxbpc import progress
 from jaxbpc.errors import InputError
 from jaxbpc.record import write_json
-from jaxbpc.text import writer
+from jaxbpc.text import duplicates, parallel, sample, writer
 
-# Of a row: a hash of what makes it a duplicate, characters, UTF-8 bytes, bytes of its line.
-_INDEX = np.dtype([("key", "<u8"), ("characters", "<u4"), ("bytes", "<u4"), ("line", "<u4")])
+# Of a row: the digest of what makes it a duplicate, characters, UTF-8 bytes, bytes of its line.
+_INDEX = np.dtype([("digest", "V16"), ("characters", "<u4"), ("bytes", "<u4"), ("line", "<u4")])
 CUT_SHORT = "sources_cut_short"  # counted beside the reasons why a document is left out
-_shared: dict[str, Any] = {}
 
 
 def collect(
-    units: list[pathlib.Path], work: Any, settings: str, folder: pathlib.Path, jobs: int
+    units: list[pathlib.Path], work: Any, settings: str, folder: pathlib.Path, workers: int
 ) -> tuple[list[pathlib.Path], dict[str, str]]:
     """Collects each source into a part of `folder`, but for those that are there.
 
     Args:
       units: the sources.
       work: with `state(unit) -> str` and `rows(unit, counts)`, which yields (row, what makes it a
-        duplicate); both may raise InputError. It is sent to other processes.
+        duplicate); both may raise InputError. It is sent to the processes.
       settings: all that decides a source's rows beside its state.
-      jobs: how many processes.
+      workers: how many processes.
 
     Returns:
       (parts in the order of the sources, errors by source).
@@ -53,15 +51,14 @@ def collect(
             parts[unit] = folder / f"{hashlib.sha256(about).hexdigest()[:32]}.jsonl"
         except InputError as e:
             _fail(failed, unit, str(e))
-    todo = [unit for unit, part in parts.items() if not part.with_suffix(".json").exists()]
+    todo = [pair for pair in parts.items() if not pair[1].with_suffix(".json").exists()]
     if len(todo) < len(parts):
         progress.tell(f"{len(parts) - len(todo)} of {len(units)} sources were done before")
-    if jobs == 1 or len(todo) < 2:
-        for unit in todo:
-            if error := _collect(unit, parts[unit], work):
+    errors = parallel.ordered(_collect, todo, work, min(workers, len(todo)) or 1)
+    with contextlib.closing(errors):
+        for (unit, _), error in zip(todo, errors, strict=True):
+            if error:
                 _fail(failed, unit, error)
-    else:
-        _collect_in_processes(todo, parts, work, failed, min(jobs, len(todo)))
     return [part for unit, part in parts.items() if str(unit) not in failed], failed
 
 
@@ -70,29 +67,9 @@ def _fail(failed: dict[str, str], unit: pathlib.Path, error: str) -> None:
     failed[str(unit)] = error
 
 
-def _collect_in_processes(todo, parts, work, failed: dict[str, str], jobs: int) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, spawn, _share, (work,)) as pool:
-        try:
-            futures = {pool.submit(_collect, unit, parts[unit]): unit for unit in todo}
-            for future in concurrent.futures.as_completed(futures):
-                if error := future.result():
-                    _fail(failed, futures[future], error)
-        except BaseException:
-            # Whoever stops the command waits for no source to come to its end.
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-
-
-def _share(work: Any) -> None:
-    """Gives a process once what all its sources need."""
-    _shared["work"] = work
-
-
-def _collect(unit: pathlib.Path, part: pathlib.Path, work: Any = None) -> str | None:
+def _collect(pair: tuple[pathlib.Path, pathlib.Path], work: Any) -> str | None:
     """Writes a source's part; the error where the source cannot be used."""
-    work = work or _shared["work"]
+    unit, part = pair
     counts: collections.Counter[str] = collections.Counter()
     index = []
     try:
@@ -104,19 +81,18 @@ def _collect(unit: pathlib.Path, part: pathlib.Path, work: Any = None) -> str | 
                     counts["not_unicode"] += 1
                     continue
                 file.write(line)
-                digest = hashlib.blake2b(essence.encode(), digest_size=8).digest()
-                key = int.from_bytes(digest, "little")
-                index.append((key, len(text), len(text.encode()), len(line)))
+                digest = duplicates.digest(essence.encode())
+                index.append((digest, len(text), len(text.encode()), len(line)))
         np.save(part.with_suffix(".npy"), np.array(index, _INDEX))
     except InputError as e:
         return str(e)
     except OSError as e:
         if e.filename not in (None, str(part), str(part.with_suffix(".npy"))):
             return f"{e.filename}: cannot be read ({e.strerror}): check the file"
-        raise InputError(f"{part}: cannot be written ({e.strerror}): make space there")
+        raise InputError(f"{part}: cannot be written ({e.strerror}): make room there")
     write_json(part.with_suffix(".json"), counts)
-    kept = f"{len(index):,} documents"
-    progress.tell(f"{unit}: {kept}" + "".join(f", {n:,} {what}" for what, n in counts.items()))
+    told = [f"{len(index):,} documents", *(f"{n:,} {what}" for what, n in counts.items())]
+    progress.tell(f"{unit}: {', '.join(told)}")
     return None
 
 
@@ -126,30 +102,36 @@ def merge(
     """Writes the parts' rows without duplicates, the first of each kept, in order.
 
     Args:
-      characters: a sample of the rows, drawn by `seed`, of so many at most; None: all.
+      characters: of a sample of the rows, drawn by `seed`; None: all of them.
 
     Returns:
       What the parts have counted, with duplicates and rows outside of the sample.
     """
     counts: collections.Counter[str] = collections.Counter()
-    for part in parts:
-        counts.update(json.loads(part.with_suffix(".json").read_text()))
-    indices = [np.load(part.with_suffix(".npy")) for part in parts]
-    rows = np.concatenate(indices) if indices else np.zeros(0, _INDEX)
-    kept = np.zeros(len(rows), bool)
-    kept[np.unique(rows["key"], return_index=True)[1]] = True
-    counts["duplicate"] = int(np.count_nonzero(~kept))
-    if characters is not None:
-        drawn = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
-        total = np.cumsum(rows["characters"][drawn], dtype=np.int64)
-        kept[drawn[total > characters]] = False
-        counts["not_sampled"] = int(np.count_nonzero(total > characters))
-    start = 0
-    for part, index in zip(parts, indices, strict=True):
-        with open(part, "rb") as file:
-            for row, keep in zip(index, kept[start : start + len(index)], strict=True):
-                line = file.read(int(row["line"]))
-                if keep:
-                    corpus.add_line(line, int(row["characters"]), int(row["bytes"]))
-        start += len(index)
+    beside = corpus.part.with_name
+    with contextlib.ExitStack() as stack:
+        exact = stack.enter_context(duplicates.Exact(beside(f"{corpus.part.name}.seen")))
+        chosen = None
+        if characters is not None:
+            path = beside(f"{corpus.part.name}.sample")
+            chosen = stack.enter_context(sample.Sample(path, characters, seed))
+        kept = 0
+        for part in parts:
+            counts.update(json.loads(part.with_suffix(".json").read_text()))
+            with open(part, "rb") as file:
+                for digest, n_characters, n_bytes, length in np.load(part.with_suffix(".npy")):
+                    line = file.read(int(length))
+                    if not exact.is_new(digest.tobytes()):
+                        counts["duplicate"] += 1
+                        continue
+                    kept += 1
+                    if chosen:
+                        key = digest.tobytes().hex()
+                        chosen.add(key, line, int(n_characters), int(n_bytes))
+                    else:
+                        corpus.add_line(line, int(n_characters), int(n_bytes))
+        if chosen:
+            for line, n_characters, n_bytes in chosen.lines():
+                corpus.add_line(line, n_characters, n_bytes)
+            counts["not_sampled"] = kept - corpus.documents
     return counts
