@@ -15,7 +15,8 @@ import pytest
 from jaxbpc.errors import InputError
 from jaxbpc.text import arxiv, latex, parts
 
-TEX = "\\documentclass{article}\\begin{document}\nPaper %s has $x_{%s}$.\n\\end{document}\n"
+WORDS = "words " * 170
+TEX = f"\\documentclass{{article}}\\begin{{document}}\n{WORDS}%s: $x_{{%s}}$.\n\\end{{document}}\n"
 
 
 def tar(files, form=tarfile.USTAR_FORMAT):
@@ -92,6 +93,7 @@ def test_a_bulk_archive(tmp_path):
         ("2404/notes.gz", gzip.compress(tex("9"))),
         ("2404/2404.00009.gz", b"\x1f\x8b" + bytes(90)),
         ("2404/2404.00010.gz", gzip.compress(tex("10"))),
+        ("2404/2404.00011.gz", gzip.compress(tex("11").replace(b"words ", b""))),
     ]
     path = tmp_path / "arXiv_src_2404_001.tar"
     path.write_bytes(tar(bulk))
@@ -99,10 +101,11 @@ def test_a_bulk_archive(tmp_path):
     assert [row["meta"] for row in rows] == [
         {"source": f"arXiv:2404.000{n}"} for n in ("01", "02", "10")
     ]
-    assert rows[1]["content"] == "Paper 2 has $x_{2}$.\n"
+    assert rows[1]["content"] == WORDS + "2: $x_{2}$.\n"
     assert {row["date"] for row in rows} == {"2024-04-01"}
     assert counts == {
-        "seen": 11,
+        "seen": 12,
+        "too_short": 1,
         "pdf_alone": 2,
         "damaged": 3,
         "no_latex": 1,
@@ -162,13 +165,13 @@ def test_sizes_are_bounded(monkeypatch):
 
 @pytest.mark.long
 def test_a_bomb_takes_little_memory(tmp_path):
-    """1 GiB of zeros in 5 MiB: read to the bound, not kept."""
+    """640 MiB of zeros in 3 MiB: read to the bound, not kept."""
     path = tmp_path / "2404.00001.gz"
     header = tarfile.TarInfo("zeros.pdf")
-    header.size = 1 << 30
+    header.size = 640 << 20
     with gzip.open(path, "wb", 1) as file:
         file.write(header.tobuf())
-        for _ in range(64):
+        for _ in range(40):
             file.write(bytes(16 << 20))
     program = (
         "import sys, collections, pathlib, resource\nfrom jaxbpc.text import arxiv\n"
@@ -195,7 +198,7 @@ def test_single_eprints(tmp_path):
     for n, (name, data) in enumerate(forms.items(), start=1):
         (tmp_path / name).write_bytes(data)
         rows, counts = collect(tmp_path / name)
-        assert [row["content"] for row in rows] == [f"Paper {n} has $x_{{{n}}}$.\n"]
+        assert [row["content"] for row in rows] == [f"{WORDS}{n}: $x_{{{n}}}$.\n"]
         assert rows[0]["meta"]["source"] == f"arXiv:2405.0000{n}"
         assert counts == {"seen": 1}
     (tmp_path / "paper.tar.gz").write_bytes(forms["arXiv-2405.00003v1.tar.gz"])

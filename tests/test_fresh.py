@@ -186,9 +186,9 @@ def test_processes(crawl, tmp_path):
         created = f"Thu, 0{n} May 2024 08:00:00 GMT"
         about = {"id": number, "title": f"T{n}", "categories": "math.AG"}
         lines.append(json.dumps(about | {"versions": [{"created": created}]}) + "\n")
-        text = f"\\documentclass{{article}}\\begin{{document}}$x_{n}$\\end{{document}}"
+        text = f"\\documentclass{{article}}\\begin{{document}}{'word ' * 300} $x_{n}$"
         names.append(tmp_path / f"arXiv_src_2405_00{n}.tar")
-        (tmp_path / f"{number}.gz").write_bytes(gzip.compress(text.encode()))
+        (tmp_path / f"{number}.gz").write_bytes(gzip.compress(f"{text}\\end{{document}}".encode()))
         with tarfile.open(names[-1], "w") as archive:
             archive.add(tmp_path / f"{number}.gz", f"2405/{number}.gz")
     metadata.write_text("".join(lines))

@@ -112,9 +112,10 @@ def test_markdown():
 \section{Norms} Let $x \in \R$ and \emph{so} on:
 \begin{equation} \norm{x} = \sqrt{\sum_i x_i^2} \end{equation}
 \begin{theorem} G\"odel's $0 \neq 1$. \end{theorem}
-\begin{align*} a &< b \\ c &> d \end{align*}"""
+\begin{align*} a &< b \\ c &> d \end{align*}
+\begin{figure}\includegraphics{a}\includegraphics{b}\caption{With $\Sigma_c^+$.}\end{figure}"""
     head = HEAD + r"\newcommand{\R}{\mathbb{R}} \newcommand{\norm}[1]{\left\| #1 \right\|}"
-    head += r"\newtheorem{theorem}{Theorem} \title{A title of $L^2$} \secret{gone}"
+    head += r"\newtheorem{theorem}{Theorem} \title{A title of $L^2$\thanks{X.}} \secret{gone}"
     text, title = latex.to_markdown(paper(body, head).decode())
     assert title == "A title of $L^2$"
     assert r"On $\mathbb{R}^n$." in text
@@ -123,7 +124,8 @@ def test_markdown():
     assert r"\left\| x \right\| = \sqrt{\sum_i x_i^2}" in text
     assert "Gödel's $0 \\neq 1$." in text
     assert "a &< b \\\\ c &> d" in text
-    for gone in (":::", "newcommand", "documentclass", "gone"):
+    assert r"With $\Sigma_c^+$." in text
+    for gone in (":::", "<em", "<fig", "newcommand", "documentclass", "gone"):
         assert gone not in text
     with pytest.raises(latex.NotConverted, match="cannot_read"):
         latex.to_markdown("\\documentclass{a}\\begin{document}\\newcommand{\\x}{\\x\\x}\\x")

@@ -26,6 +26,7 @@ from jaxbpc import progress
 from jaxbpc.errors import InputError
 from jaxbpc.text import latex, parts, writer
 
+MIN_CHARACTERS = 1000  # covers, notices of withdrawal
 MAX_PAPER_BYTES = 1 << 29  # of a paper's archive unpacked: figures are most of it
 _MAX_FILE_BYTES = 1 << 23  # of one TeX file
 _MAX_FILES = 10_000
@@ -251,6 +252,8 @@ def _row(name: str, stream: Any, wanted, known) -> dict[str, Any]:
         raise latex.NotConverted("pdf_alone")
     found = files(stream)
     text, own_title = latex.to_markdown(latex.assemble(found, latex.main_file(found)))
+    if len(text) < MIN_CHARACTERS:
+        raise latex.NotConverted("too_short")
     meta = {"source": f"arXiv:{number}", "title": title or own_title}
     meta = {name: value for name, value in meta.items() if value}
     return writer.row(text, date.isoformat(), "arxiv", meta)

@@ -1,10 +1,11 @@
 """LaTeX sources → Markdown with the mathematics kept as LaTeX.
 
 The files of a paper are a dict, name → bytes; nothing is read from anywhere else. The main file is
-found, what it inputs is put in its place, bibliographies go, and pandoc does the rest as in the
-paper's collection: macros are expanded, comments and the preamble dropped, and lines that only
+found, what it inputs is put in its place, and pandoc does the rest as in the paper's
+collection: macros are expanded, comments and the preamble dropped, and lines that only
 open or close a div (`:::`) removed. pandoc runs in its sandbox, which reads no files, with a bound
-on memory and time.
+on memory and time. Other than there, bibliographies go and no HTML is made, in which pandoc would
+put captions with their formulas taken apart.
 Source: `code/data_collection/arxiv` of hkust-nlp/llm-compression-intelligence.
 """
 
@@ -22,7 +23,7 @@ from jaxbpc.errors import InputError
 MAX_CHARACTERS = 8_000_000  # of a paper's TeX once its parts are in place
 _MAX_INPUTS = 1000
 _MAX_DEPTH = 50
-_TIMEOUT_S = 30
+_TIMEOUT_S = 60  # papers take a second, books up to a minute
 _MEMORY = "1g"
 _INPUTENC = {"latin1": "latin-1", "latin9": "iso8859-15", "ansinew": "cp1252", "cp1252": "cp1252"}
 _INPUTENC |= {"applemac": "mac-roman", "cp1251": "cp1251", "koi8-r": "koi8-r", "latin2": "latin2"}
@@ -142,7 +143,7 @@ def _inputs(text: str) -> Iterator[tuple[str, str]]:
 
 def to_markdown(tex: str) -> tuple[str, str | None]:
     """(Markdown, title where there is one) of a whole LaTeX document. Raises NotConverted."""
-    command = [pandoc(), "--sandbox", "--from=latex", "--to=markdown", "--standalone"]
+    command = [pandoc(), "--sandbox", "--from=latex", "--to=markdown-raw_html", "--standalone"]
     command += ["--wrap=none", "--quiet", "+RTS", f"-M{_MEMORY}", "-RTS"]
     try:
         done = subprocess.run(
@@ -166,7 +167,9 @@ def _title(text: str) -> str | None:
     except yaml.YAMLError:
         return None
     title = found.get("title") if isinstance(found, dict) else None
-    return " ".join(title.split()) if isinstance(title, str) else None
+    if not isinstance(title, str):
+        return None
+    return " ".join(re.sub(r"\[\^\d+\]", "", title).split())  # without the marks of footnotes
 
 
 def pandoc() -> str:
