@@ -49,6 +49,9 @@ def default() -> config_dict.ConfigDict:
     window.block_size = 1900
     window.stride = 512
 
+    # Bits per character of gzip, xz and zstd beside the model's, made in the background.
+    config.baselines = True
+
     # Windows a device a step; 0: chosen (1 on CPU, else 8).
     config.batch_per_device = 0
 
@@ -88,6 +91,7 @@ class Settings:
     data_template: str
     window_block_size: int
     window_stride: int
+    baselines: bool
     batch_per_device: int
     mesh: tuple[int, int, int]
 
@@ -142,6 +146,7 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         data_template=data.template,
         window_block_size=window.block_size,
         window_stride=window.stride,
+        baselines=config.baselines,
         batch_per_device=config.batch_per_device,
         mesh=sizes,  # type: ignore[arg-type]
     )

@@ -21,13 +21,13 @@ import numpy as np
 import jaxbpc
 from jaxbpc import config as config_lib
 from jaxbpc import contamination, distributed, intervals, lives, reduce, sharding
-from jaxbpc.data import batches
+from jaxbpc.data import baselines, batches, corpora
 from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
-from jaxbpc.results import CorpusResult, Results
+from jaxbpc.results import CorpusResult, Results, with_baselines
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             if distributed.is_writer():
                 stack.enter_context(lives.locked(workdir))
             job = open_job(settings)
+            compressors = stack.enter_context(_compressors(job))
         check_same(job)
         with distributed.together("loading the model"):
             loaded = load_job(job)
@@ -81,8 +82,41 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             if distributed.is_writer():
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
-                write_json(workdir / "results.json", results.to_json())
+                results = _with_baselines(results, compressors, workdir / "results.json")
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
+
+
+def _compressors(job: Job) -> baselines.Background:
+    """Makes the corpora's baselines on the first process, unless they are not wanted."""
+    settings = job.settings
+    wanted = {}
+    if settings.baselines and distributed.is_writer():
+        for name, stream in job.streams.items():
+            path = corpora.find(settings.data_dir, name)
+            about = (stream.corpus_sha256, settings.data_samples, settings.data_template)
+            wanted[name] = baselines.Corpus(path, *about)
+    return baselines.Background(wanted, source.cache_folder())
+
+
+def _with_baselines(results: Results, made: baselines.Background, path: pathlib.Path) -> Results:
+    """Writes the results at once, and again where baselines are still made.
+
+    Of many processes none waits: the others would in a collective, for as long.
+    """
+    results = with_baselines(results, made.found())
+    write_json(path, results.to_json())
+    if made.working():
+        if jax.process_count() > 1:
+            log.warning(
+                "the compressors' bits are not all ready: `python -m jaxbpc.prepare check FILE "
+                "--baselines` makes and keeps them for the next run"
+            )
+            return results
+        log.info("%s is written; waiting for the compressors (Ctrl-C: without them)", path)
+        made.wait()
+        results = with_baselines(results, made.found())
+        write_json(path, results.to_json())
+    return results
 
 
 def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, Record]:

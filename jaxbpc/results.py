@@ -17,6 +17,7 @@ class CorpusResult:
     bpc, bpb, nats, scored_tokens and bos_* are of the reference number, *_full of the one that
     scores every token but the first. `tokens` is N, `windows` those of the reference number.
     audit: what the tokenizer loses of the text. note: what to know before the number is believed.
+    baselines: bits per character of compressors, by name (`data/baselines.py`).
     Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
     min_k: how unlikely the documents' least likely tokens are (`contamination.py`).
     """
@@ -42,6 +43,7 @@ class CorpusResult:
     note: str | None = None
     bpc_interval: list[float] | None = None
     bpc_full_interval: list[float] | None = None
+    baselines: dict[str, float] | None = None
     min_k: dict[str, Any] | None = None
 
 
@@ -102,7 +104,29 @@ def table(results: Results) -> str:
         if r.note:
             notes.append(f"{name}: {r.note}")
     lines.append(f"{'average':<{width}}{_number(results.average_bpc, 8)}")
-    return "\n".join(lines + notes)
+    return "\n".join(lines + _baselines(results, width) + notes)
+
+
+def with_baselines(results: Results, found: dict[str, dict[str, float]]) -> Results:
+    """The results with compressors' bits per character, by corpus and name."""
+    corpora = {
+        name: dataclasses.replace(corpus, baselines=found.get(name, corpus.baselines))
+        for name, corpus in results.corpora.items()
+    }
+    return dataclasses.replace(results, corpora=corpora)
+
+
+def _baselines(results: Results, width: int) -> list[str]:
+    """Rows of compressors beneath the model's; none where there are no baselines."""
+    made = {name: r.baselines for name, r in results.corpora.items() if r.baselines}
+    if not made:
+        return []
+    names = list(dict.fromkeys(name for values in made.values() for name in values))
+    lines = ["", f"{'compressors':<{width}}" + "".join(f"{name:>9}" for name in names)]
+    for corpus, values in made.items():
+        cells = "".join(_number(values.get(name), 9) for name in names)
+        lines.append(f"{corpus:<{width}}{cells}")
+    return lines
 
 
 def _number(value: float | None, width: int) -> str:

@@ -29,6 +29,8 @@ class Table:
 def tables(found: Comparison) -> list[Table]:
     """The ranking, and for two runs or more how far each is from the one above it."""
     made = [_ranking(found)]
+    if compressors := _compressors(found):
+        made.append(compressors)
     if len(found.ranking) > 1:
         made.append(_differences(found))
     made[-1].notes.extend(found.notes)
@@ -54,6 +56,20 @@ def _ranking(found: Comparison) -> Table:
     head = ["", "model", *found.corpora, "average"]
     notes = [f"In brackets: {LEVEL:.0%} intervals over the choice of documents."]
     return Table("Bits per character", head, rows, notes)
+
+
+def _compressors(found: Comparison) -> Table | None:
+    """Bits per character of compressors; None where no run has them."""
+    made: dict[str, dict[str, float]] = {}
+    for ranked in found.ranking:
+        for corpus, result in ranked.run.results.corpora.items():
+            for name, bits in (result.baselines or {}).items():
+                made.setdefault(name, {}).setdefault(corpus, bits)
+    rows = [
+        [name, *(f"{bits[c]:.4f}" if c in bits else "-" for c in found.corpora)]
+        for name, bits in made.items()
+    ]
+    return Table("Compressors", ["", *found.corpora], rows, []) if rows else None
 
 
 def _with_limits(value: float | None, limits) -> str:

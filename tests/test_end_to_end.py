@@ -47,6 +47,7 @@ def test_ledger(run):
     assert text.scored_tokens + text.unscored_tokens == text.tokens
     assert text.bpc == text.nats / (text.characters * math.log(2))
     assert result.average_bpc == text.bpc
+    assert set(text.baselines) == {"gzip", "xz", "zstd"}
     assert text.audit["documents_not_restored"] == text.audit["unknown_tokens"] == 0
 
 

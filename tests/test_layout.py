@@ -25,7 +25,7 @@ ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare",
 ANSWERS += ["formats", "report", "contamination"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # From any text to a corpus: the parts, then the verbs of `prepare`.
-PARTS = "decode duplicates inputs parallel pieces sample work writer overlap"
+PARTS = "decode duplicates inputs parallel pieces sample tally work writer overlap"
 FLOOR |= {f"text.{name}": 1 for name in PARTS.split()}
 FLOOR |= dict.fromkeys(["text.parts", "text.latex", "text.arxiv", "text.wet", "text.git"], 1)
 FLOOR |= dict.fromkeys(["text.paper", "text.files", "text.fresh", "text.check"], 2)

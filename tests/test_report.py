@@ -315,3 +315,15 @@ def test_help_waits_for_no_large_library(module):
     done = command(module, "--help")
     assert done.returncode == 0
     assert f"python -m jaxbpc.{module}" in done.stdout
+
+
+def test_compressors_stand_in_a_table_of_their_own(tmp_path):
+    bits = {"gzip": 2.5, "xz": 2.25, "zstd": 2.125}
+    run_folders.write_results(tmp_path / "a", {"python": run_folders.given(0.5)})
+    both = {"python": run_folders.given(0.6, baselines=bits), "prose": run_folders.given(0.7)}
+    run_folders.write_results(tmp_path / "b", both)
+    found = compare.gather(runs.read([str(tmp_path / "a"), str(tmp_path / "b")]))
+    (table,) = (t for t in tables.tables(found) if t.title == "Compressors")
+    assert table.head == ["", "python", "prose"]
+    assert table.rows == [["gzip", "2.5000", "-"], ["xz", "2.2500", "-"], ["zstd", "2.1250", "-"]]
+    assert "Compressors" in tables.markdown(tables.tables(found))

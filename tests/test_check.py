@@ -1,0 +1,164 @@
+"""`prepare check`, counted again by plain loops."""
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import tiny
+from tokenizers import AddedToken
+
+from jaxbpc.data import baselines, corpora, tokens
+from jaxbpc.errors import InputError
+from jaxbpc.text import check, overlap, pieces
+
+
+def text(seed, n):
+    """Letters, spaces and line ends at random."""
+    draw = random.Random(seed)
+    return "".join(draw.choice("abcdefgh é𝑥 \n\t") for _ in range(n))
+
+
+def windows(of):
+    """The set of a text's 50 characters on end."""
+    of = " ".join(of.split())
+    return [of[i : i + 50] for i in range(max(1, len(of) - 49))] if of else []
+
+
+def test_counts(tmp_path):
+    texts = [text(i, 1 + (37 * i) % 900) for i in range(100)]
+    rows = [
+        json.dumps({"content": t, "date": f"2024-01-{1 + i % 9:02}"}) for i, t in enumerate(texts)
+    ]
+    rows += [json.dumps({"content": texts[3]}), json.dumps({"content": ""})]
+    data = b"\xef\xbb\xbf" + "\r\n".join(rows).encode() + b"\n\n"
+    data += (
+        b'{"content": "\xff"}\n{"text": "a"}\n[1]\n"a"\n{"content": "\\ud800"}\n{"content": 1}\n{'
+    )
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(data)
+    found = check.check(str(path))
+    want = [*texts, texts[3]]
+    assert found["documents"] == 101
+    assert found["empty_documents"] == 1
+    assert found["duplicates"] == 1
+    assert found["characters"] == sum(map(len, want))
+    assert found["bytes"] == sum(len(t.encode()) for t in want)
+    assert found["rows"] == 109
+    assert found["refused"] == {"no_text": 2, "not_json": 3, "not_unicode": 1, "not_utf8": 1}
+    assert found["first_refused"] == {
+        "no_text": 104,
+        "not_json": 105,
+        "not_unicode": 107,
+        "not_utf8": 103,
+    }
+    assert found["dates"] == ["2024-01-01", "2024-01-09"]
+    assert found["dated_documents"] == 100
+    assert sum(n for _, _, n in found["lengths"]) == 101
+    for low, high, n in found["lengths"]:
+        assert n == sum(low <= len(t) <= high for t in want)
+    told = check.table(found)
+    assert "rows that are not UTF-8                              1, refused, row 103 first" in told
+    zipped = tmp_path / "mine.jsonl.gz"
+    zipped.write_bytes(gzip.compress(data))
+    assert check.check(str(zipped)) == found | {"corpus": str(zipped)}
+
+
+@pytest.mark.long
+def test_an_array_and_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "SIZE", 20_000)
+    texts = [text(i, 2000) for i in range(300)]
+    tiny.write_corpus(tmp_path / "a.jsonl", texts)
+    (tmp_path / "b.json").write_text(json.dumps([{"content": t} for t in texts]))
+    want = check.check(str(tmp_path / "a.jsonl"), against=str(tmp_path / "b.json"))
+    assert want["against"]["shared_documents"] == 300
+    for workers in (1, 2):
+        got = check.check(
+            str(tmp_path / "b.json"), against=str(tmp_path / "a.jsonl"), workers=workers
+        )
+        assert got["lengths"] == want["lengths"]
+        assert got["against"] == want["against"] | {"corpus": str(tmp_path / "a.jsonl")}
+
+
+@pytest.mark.parametrize("most", [1 << 22, 20_000])
+def test_overlap(tmp_path, monkeypatch, most):
+    """All of the windows where the corpora are small, and of a sample what statistics allow."""
+    other = [text(i, 700) for i in range(60)]
+    this = [text(1000 + i, 700) for i in range(40)]
+    this += [other[5], other[6], other[7] + text(5000, 300), text(5001, 900) + other[8][:400]]
+    this += ["  ".join(other[9].split()), "short", "ab"]
+    other += ["short"]
+    tiny.write_corpus(tmp_path / "this.jsonl", this)
+    tiny.write_corpus(tmp_path / "other.jsonl", other)
+    monkeypatch.setattr(overlap, "MOST", most)
+    found = check.check(str(tmp_path / "this.jsonl"), against=str(tmp_path / "other.jsonl"))
+    known = {w for t in other for w in windows(t)}
+    each = [[w in known for w in windows(t)] for t in this]
+    share = sum(map(sum, each)) / sum(map(len, each))
+    got = found["against"]
+    assert got["shared_documents"] == 3
+    if most == 1 << 22:
+        assert got["windows_looked_at"] == sum(map(len, each))
+        assert got["shared_windows"] == share
+        assert got["documents_half_shared"] == sum(2 * sum(e) >= len(e) for e in each) == 5
+    else:
+        n = got["windows_looked_at"]
+        assert 0.2 < n / sum(map(len, each)) < 0.7
+        assert got["shared_windows"] == pytest.approx(share, abs=5 * (share / n) ** 0.5)
+
+
+def test_tokens_and_baselines(tmp_path):
+    folder = tiny.make_model(tmp_path / "model")
+    tokenizer = tokens.load_tokenizer(folder)
+    tokenizer.backend_tokenizer.add_special_tokens([AddedToken("<s>", special=True)])
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    texts = ["Grüße", "", "a<s>b", "<s>" * 3]
+    tiny.write_corpus(tmp_path / "a.jsonl", texts)
+    found = check.check(str(tmp_path / "a.jsonl"), str(folder), with_baselines=True)
+    assert found["tokens"]["tokens"] == len("Grüße".encode()) + 3 + 3
+    assert found["tokens"]["special_tokens_in_text"] == 4
+    assert found["tokens"]["first_row_special"] == 2
+    assert found["tokens"]["documents_not_restored"] == 0
+    assert found["baselines"] == baselines.measure(corpora.documents(tmp_path / "a.jsonl"))
+    assert "special tokens in text                               4, row 2 first" in check.table(
+        found
+    )
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"content": "a"}'))
+    with pytest.raises(InputError, match="decompress"):
+        check.check(str(tmp_path / "a.jsonl.gz"), str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.jsonl", "does not exist"),
+        ("a.txt", "a corpus is a .jsonl or .json"),
+        ("", "corpus is"),
+    ],
+)
+def test_what_is_no_corpus(tmp_path, name, message):
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.md").write_text("text")
+    with pytest.raises(InputError, match=message):
+        check.check(str(tmp_path / name))
+
+
+def test_an_empty_corpus(tmp_path):
+    (tmp_path / "a.jsonl").write_text("")
+    found = check.check(str(tmp_path / "a.jsonl"), against=str(tmp_path / "a.jsonl"))
+    assert found["documents"] == found["rows"] == 0
+    assert found["against"]["shared_windows"] is None
+    assert "documents" in check.table(found)
+
+
+def test_the_command(tmp_path):
+    tiny.write_corpus(tmp_path / "a.jsonl", tiny.TEXTS)
+    line = [sys.executable, "-m", "jaxbpc.prepare", "check", str(tmp_path / "a.jsonl")]
+    line += [f"--json={tmp_path / 'out.json'}", "--workers=1"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert check.table(found) == done.stdout.rstrip("\n")
+    assert found["characters"] == sum(map(len, tiny.TEXTS))
