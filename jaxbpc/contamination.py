@@ -7,11 +7,11 @@ difference between the texts themselves.
 The complications: neither is a proof, nor is its absence one. The level of Min-K% depends on the
 text and the tokenizer: it tells something beside another model of the same tokenizer, or of the
 same kind of text that the model cannot have seen. A step at the cutoff is also what a change of the
-text over time makes: other authors, topics, a crawl's sources. The control is a model with a later
-cutoff over the same documents: what changed in the text changed for it too, so its change,
-in percent of the BPC, is taken off. What was seen often in training may stand after the cutoff in
-copies, and dates are what the corpus says. Intervals are over the choice of documents: where many
-are of one source, such as a repository, they are too narrow.
+text over time makes: other authors, topics, a crawl's sources. The control is a model over the same
+documents that has seen all of them or none, by its cutoff: what changed in the text changed for it
+too, so its change, in percent of the BPC, is taken off. What was seen often in training may stand
+after the cutoff in copies, and dates are what the corpus says. Intervals are over the choice of
+documents: where many are of one source, such as a repository, they are too narrow.
 
 Min-K% of a document is the mean log-probability, in nats, of the k% of its tokens that have the
 lowest; tokens that stand for no text (BOS) are left out, and so are documents of fewer than 100 / k
@@ -135,7 +135,7 @@ def steps(
     Args:
       found: the runs.
       cutoff: the last day of the text that the models may have seen.
-      control: name or folder of the one whose cutoff is later than the corpora.
+      control: name or folder of the one whose cutoff is before or after all of the corpora.
       seed: of the draws.
 
     Raises:

@@ -12,8 +12,8 @@ document, whatever their tokenizers.
             DIR/MODEL/.eval_results/llm-compression.yaml, where it is of the paper's corpora
 --cutoff    2024-03-31, or 2024-03: BPC before and after, and by month, of corpora whose rows have
             dates: a hint, and no proof, that a model has learned the earlier text
---control   of the runs the one whose model's cutoff is later than the corpora, to tell the text's
-            own change from that
+--control   of the runs the one whose model's cutoff is before or after all of the text, to tell the
+            text's own change from that
 --seed      of the draws of documents (default 0)
 """
 

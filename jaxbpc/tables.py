@@ -134,10 +134,10 @@ def around_cutoff(found: list[Step], notes: list[str]) -> list[Table]:
         "of the text itself gives, so it is no proof; nor is its absence one."
     )
     made[0].notes.append(
-        f"Control: {control}, whose cutoff must be later than all of the text; *: the interval of "
-        "what is left of the change is without 0."
+        f"Control: {control}, whose cutoff must be before or after all of the text; *: the "
+        "interval of what is left of the change is without 0."
         if control
-        else "Give a run whose model's cutoff is later than all of the text as --control: its "
+        else "Give as --control a run whose model's cutoff is before or after all of the text: its "
         "change is that of the text."
     )
     made[-1].notes.append(

@@ -167,7 +167,7 @@ def test_what_is_left_out(repository):
         "empty": 1,
         "few_assignments": 1,
         "undecodable": 1,
-        "too_large_or_missing": 1,
+        "too_large_or_damaged": 1,
     }
 
 
@@ -214,6 +214,19 @@ def test_a_clone_of_sha256(tmp_path):
     repository.commit("2024-01-05", {"old.py": code(1)})
     repository.commit("2024-05-01", {"new.py": code(2)})
     assert [row["content"] for row in collect(repository.path)[0]] == [code(2)]
+
+
+def test_damaged_files_are_left_out(repository):
+    repository.commit("2024-05-01", {f"{name}.py": code(ord(name)) for name in "abcde"})
+    for name, damage in (("b", b""), ("c", None), ("d", b"no zlib stream")):
+        blob = repository("rev-parse", f"HEAD:{name}.py")
+        path = repository.path / ".git" / "objects" / blob[:2] / blob[2:]
+        data = path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(data[: len(data) // 2] if damage is None else damage)
+    rows, counts = collect(repository.path)
+    assert [row["content"] for row in rows] == [code(ord("a")), code(ord("e"))]
+    assert counts == {"seen": 5, "too_large_or_damaged": 3}
 
 
 def test_clones_without_their_history(repository, tmp_path):

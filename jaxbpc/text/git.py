@@ -173,21 +173,34 @@ class Clone:
         return paths, contents
 
     def contents(self, blobs: Iterable[str]) -> Iterator[bytes | None]:
-        """The blobs' bytes, in order; None: larger than MAX_FILE_BYTES, or not there."""
-        with _running(["cat-file", "--batch"], self.environment) as git:
-            for blob in blobs:
-                git.stdin.write(f"{blob}\n".encode())
-                git.stdin.flush()
-                *_, kind, size = git.stdout.readline().split(b" ") or (b"", b"missing", b"")
-                if kind != b"blob":
-                    yield None
-                    continue
-                left = int(size) + 1  # and a line's end
-                data = git.stdout.read(left) if left <= MAX_FILE_BYTES + 1 else None
-                left -= len(data) if data else 0
-                while left and (piece := git.stdout.read(min(left, 1 << 20))):
-                    left -= len(piece)
-                yield None if data is None else data[:-1]
+        """The blobs' bytes, in order; None: larger than MAX_FILE_BYTES, damaged, or not there."""
+        left = iter(blobs)
+        for blob in left:
+            with _running(["cat-file", "--batch"], self.environment) as git:
+                try:
+                    yield _content(git, blob)
+                    for blob in left:
+                        yield _content(git, blob)
+                except (EOFError, BrokenPipeError):
+                    yield None  # git ends at a damaged blob: the next one begins it anew
+
+
+def _content(git: Any, blob: str) -> bytes | None:
+    git.stdin.write(f"{blob}\n".encode())
+    git.stdin.flush()
+    told = git.stdout.readline().split()
+    if not told:
+        raise EOFError
+    if len(told) != 3 or told[1] != b"blob":
+        return None
+    size = int(told[2])
+    data = git.stdout.read(size) if size <= MAX_FILE_BYTES else None
+    left = size + 1 - (0 if data is None else len(data))  # and a line's end
+    while left and (piece := git.stdout.read(min(left, 1 << 20))):
+        left -= len(piece)
+    if left:
+        raise EOFError
+    return data
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
@@ -280,7 +293,7 @@ def rows(
 def _text(data: bytes | None, seed: int) -> tuple[str, str | None]:
     """(a file's text, why it is left out if it is)."""
     if data is None:
-        return "", "too_large_or_missing"
+        return "", "too_large_or_damaged"
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
