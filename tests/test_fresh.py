@@ -145,6 +145,16 @@ def test_faults(crawl, tmp_path):
     for arguments in ([], ["svn", "x"], ["git"]):
         with pytest.raises(InputError, match="give one of git, arxiv, wet, and sources"):
             fresh.main(arguments)
+    given = ["prepare", "--name=a", "--after=2024-03"]
+    for kind, flag, message in (
+        ("git", "--language=eng", "--language is of wet, not of git"),
+        ("wet", "--metadata=x", "--metadata is of arxiv, not of wet"),
+        ("arxiv", "--category=math", "--category needs --metadata"),
+    ):
+        fresh.FLAGS([*given, flag])
+        with pytest.raises(InputError, match=message):
+            fresh.main([kind, "x"])
+        fresh.FLAGS[flag[2:].partition("=")[0]].unparse()
     command = [sys.executable, "-m", "jaxbpc.prepare", "fresh", "git", "x", "--name=a"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2

@@ -13,7 +13,7 @@ wet       Common Crawl's .warc.wet.gz, or folders           pages of prose
 --sample      CHARACTERS of a random choice of documents, by --seed (default 0)
 --workers     how many sources at once (default: one a core); the corpus does not depend on it
 --metadata    arxiv: arxiv-metadata-oai-snapshot.json, for exact dates, titles and --category
---category    arxiv: the primary category's archive, or the category (default math)
+--category    with --metadata: the primary category's archive, or the category (default math)
 --language    wet: ISO 639-3 (default eng)
 
 A stopped command goes on where it was. Cleaning is as in the paper, each KIND's module tells where
@@ -32,7 +32,7 @@ from typing import Any
 
 from absl import flags
 
-from jaxbpc import cli, dates
+from jaxbpc import cli, dates, progress
 from jaxbpc.errors import InputError
 from jaxbpc.text import arxiv, files, git, latex, parallel, parts, wet, writer
 
@@ -45,8 +45,8 @@ _SAMPLE = flags.DEFINE_integer("sample", None, "characters", 1, flag_values=FLAG
 _SEED = flags.DEFINE_integer("seed", 0, "of the sample", 0, flag_values=FLAGS)
 _WORKERS = flags.DEFINE_integer("workers", None, "processes", 1, flag_values=FLAGS)
 _METADATA = flags.DEFINE_string("metadata", None, "arXiv's", flag_values=FLAGS)
-_CATEGORY = flags.DEFINE_string("category", "math", "of arXiv", flag_values=FLAGS)
-_LANGUAGE = flags.DEFINE_string("language", "eng", "of pages", flag_values=FLAGS)
+_CATEGORY = flags.DEFINE_string("category", None, "of arXiv", flag_values=FLAGS)
+_LANGUAGE = flags.DEFINE_string("language", None, "of pages", flag_values=FLAGS)
 
 KINDS = ("git", "arxiv", "wet")
 
@@ -77,13 +77,26 @@ def main(arguments: list[str]) -> None:
         raise InputError("give --after DATE, the model's cutoff, and --name NAME")
     after = dates.day("--after", _AFTER.value, last=True)
     before = dates.day("--before", _BEFORE.value) if _BEFORE.value else None
-    options = Options(
-        kind, after, before, _SEED.value, _LANGUAGE.value, _METADATA.value, _CATEGORY.value
-    )
+    _check_kind(kind)
+    language, category = _LANGUAGE.value or "eng", _CATEGORY.value or "math"
+    options = Options(kind, after, before, _SEED.value, language, _METADATA.value, category)
     out = pathlib.Path(_OUT.value).expanduser()
     manifest = fresh(sources, options, out, _NAME.value, _SAMPLE.value, _WORKERS.value)
     kept = writer.manifest_path(out / f"{_NAME.value}.jsonl")
     cli.show(files.summary(manifest), f"the counts are in {kept}")
+
+
+def _check_kind(kind: str) -> None:
+    """Raises InputError where a flag is given that does nothing here."""
+    for of, name, value in (
+        ("wet", "language", _LANGUAGE.value),
+        ("arxiv", "metadata", _METADATA.value),
+        ("arxiv", "category", _CATEGORY.value),
+    ):
+        if value is not None and kind != of:
+            raise InputError(f"--{name} is of {of}, not of {kind}: leave it out")
+    if _CATEGORY.value and not _METADATA.value:
+        raise InputError("--category needs --metadata: arXiv's sources do not tell categories")
 
 
 def fresh(
@@ -113,6 +126,8 @@ def fresh(
         if options.metadata:
             path = pathlib.Path(options.metadata)
             known = arxiv.metadata(path, options.wanted, options.category)
+        else:
+            progress.tell("without --metadata papers of all categories are taken")
     with writer.Writer(out, name) as corpus:
         folder = out / f".{name}.parts"
         work = Work(options, known)
