@@ -166,7 +166,9 @@ def clean(text: str, seen: set[int]) -> tuple[str, str | None]:
 
 def line_hash(line: str) -> int:
     """64 bits of a line without case, accents, punctuation and the values of digits."""
-    plain = unicodedata.normalize("NFD", line.lower())
-    plain = "".join(c for c in plain if unicodedata.category(c) != "Mn")
+    plain = line.lower()
+    if not plain.isascii():
+        letters = unicodedata.normalize("NFD", plain)
+        plain = "".join(c for c in letters if unicodedata.category(c) != "Mn")
     plain = _NOT_WORD.sub("", _DIGIT.sub("0", plain))
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest())
