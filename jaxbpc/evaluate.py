@@ -21,6 +21,7 @@ import numpy as np
 import jaxbpc
 from jaxbpc import config as config_lib
 from jaxbpc import (
+    contamination,
     distributed,
     intervals,
     layout,
@@ -316,7 +317,7 @@ def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
     )
     if result.note:
         log.warning("%s: %s", name, result.note)
-    return intervals.added(result, intervals.read(record))
+    return contamination.added(intervals.added(result, intervals.read(record)), record)
 
 
 def _environment() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tables of runs: BPC with intervals, ranked, and which differences are more than chance.
 
   python -m jaxbpc.report RUN … [--markdown FILE] [--csv FILE] [--lm_eval DIR] [--hf DIR] [--seed N]
+  python -m jaxbpc.report RUN … --cutoff DATE [--control RUN]
 
 RUN: a run's folder. The tables go to stdout. Runs over the same corpora are compared document by
 document, whatever their tokenizers. Of a series of checkpoints the folder gives BPC over training,
@@ -10,6 +11,10 @@ also while it is scored; its runs are ranked in the files below where no other r
 --lm_eval   each run's results as lm-evaluation-harness writes them, DIR/MODEL/results_DATE.json
 --hf        each run for the hub: DIR/MODEL/model-index.yaml, for a model card's front matter, and
             DIR/MODEL/.eval_results/llm-compression.yaml, where it is of the paper's corpora
+--cutoff    2024-03-31, or 2024-03: BPC before and after, and by month, of corpora whose rows have
+            dates: a hint, and no proof, that a model has learned the earlier text
+--control   of the runs the one whose model's cutoff is before or after all of the text, to tell the
+            text's own change from that
 --seed      of the draws of documents (default 0)
 """
 
@@ -17,7 +22,7 @@ import pathlib
 
 from absl import flags
 
-from jaxbpc import cli, compare, curve, formats, runs, tables
+from jaxbpc import cli, compare, contamination, curve, dates, formats, runs, tables
 from jaxbpc.errors import InputError
 from jaxbpc.record import write_json
 
@@ -25,6 +30,8 @@ _MARKDOWN = flags.DEFINE_string("markdown", None, "Markdown file")
 _CSV = flags.DEFINE_string("csv", None, "CSV file")
 _LM_EVAL = flags.DEFINE_string("lm_eval", None, "folder of lm-evaluation-harness's files")
 _HF = flags.DEFINE_string("hf", None, "folder of YAML for the hub")
+_CUTOFF = flags.DEFINE_string("cutoff", None, "the last day that the models may know")
+_CONTROL = flags.DEFINE_string("control", None, "a run")
 _SEED = flags.DEFINE_integer("seed", 0, "of the draws of documents", lower_bound=0)
 
 
@@ -40,6 +47,13 @@ def main(arguments: list[str]) -> None:
         made += tables.tables(found)
     elif _CSV.value or _LM_EVAL.value or _HF.value:
         found = compare.gather([run for each in curves for run in each.runs], _SEED.value)
+    if _CUTOFF.value:
+        cutoff = dates.day("--cutoff", _CUTOFF.value, last=True)
+        made += tables.around_cutoff(
+            *contamination.steps(chosen, cutoff, _CONTROL.value, _SEED.value)
+        )
+    elif _CONTROL.value:
+        raise InputError("--control is of --cutoff: give both")
     print(tables.text(made))
     if _MARKDOWN.value:
         _write(pathlib.Path(_MARKDOWN.value), tables.markdown(made))

@@ -22,6 +22,7 @@ class CorpusResult:
     Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
     subsets: by the rows' `subset`, documents, characters, bytes, tokens, nats, nats_full, bpc and
     bpc_full of each; None where no row has one. Documents without one are `(none)`.
+    min_k: how unlikely the documents' least likely tokens are (`contamination.py`).
     """
 
     bpc: float | None
@@ -47,6 +48,7 @@ class CorpusResult:
     bpc_full_interval: list[float] | None = None
     subsets: dict[str, dict[str, Any]] | None = None
     baselines: dict[str, float] | None = None
+    min_k: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,16 @@ import dataclasses
 import itertools
 
 from jaxbpc.compare import Comparison
+from jaxbpc.contamination import K_PERCENT, Step
 from jaxbpc.intervals import LEVEL, Estimate
 
-_WORDS = ("", "model", "less the one above")  # columns of names; the others are numbers
+_WORDS = (
+    "",
+    "model",
+    "less the one above",
+    "corpus",
+    "date",
+)  # columns of names; the others are numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +104,58 @@ def _difference(e: Estimate) -> str:
 
 def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def around_cutoff(found: list[Step], notes: list[str]) -> list[Table]:
+    """Runs before and after a cutoff, and each of them by month."""
+    rows = []
+    for step in found:
+        d, excess = step.difference, step.excess
+        sides = [f"{p.bpc:.4f} ({p.documents:,})" for p in (step.before, step.after)]
+        limits = f"{d.low:+.4f} to {d.high:+.4f}"
+        row = [step.run.name, step.corpus, *sides, _difference(d), limits, _p(d.p_value)]
+        row.append(f"{step.change.value:+.2f}%")
+        row.append(_points(excess) if excess else "-")
+        rows.append(row)
+    control = next((step.control for step in found if step.control), None)
+    first = found[0]
+    head = ["model", "corpus", first.before.name, first.after.name, "difference"]
+    head += [f"{LEVEL:.0%} interval", "p", "change", "less the control's"]
+    made = [Table("Full BPC around the cutoff (documents)", head, rows, [])]
+    for step in found:
+        cells = [
+            [p.name, f"{p.documents:,}", f"{p.characters:,}", f"{p.bpc:.4f}", _log_prob(p.min_k)]
+            for p in step.periods
+        ]
+        head = ["date", "documents", "characters", "full BPC", f"Min-{K_PERCENT}%"]
+        made.append(Table(f"{step.run.name} on {step.corpus}, by date", head, cells, []))
+    made[0].notes.append(
+        "A step up is what a model gives that has learned the earlier text, and also what a change "
+        "of the text itself gives, so it is no proof; nor is its absence one."
+    )
+    made[0].notes.append(
+        f"Control: {control}, whose cutoff must be before or after all of the text; *: the "
+        "interval of what is left of the change is without 0."
+        if control
+        else "Give as --control a run whose model's cutoff is before or after all of the text: its "
+        "change is that of the text."
+    )
+    made[-1].notes.append(
+        f"Min-{K_PERCENT}%: mean log-probability, in nats, of a document's least likely tokens, "
+        f"{K_PERCENT}% of them; nearer to 0 where text was learned, but its level is the text's "
+        "and the tokenizer's too."
+    )
+    made[0].notes.extend(notes)
+    return made
+
+
+def _points(e: Estimate) -> str:
+    star = "*" if e.low > 0 or e.high < 0 else ""
+    return f"{e.value:+.2f}{star} ({e.low:+.2f} to {e.high:+.2f})"
+
+
+def _log_prob(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def text(made: list[Table]) -> str:

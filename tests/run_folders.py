@@ -68,8 +68,11 @@ def write_paper_run(folder, bpc, **fields):
     return write_results(folder, corpora, **fields)
 
 
-def write_scored_run(folder, corpora, plan=(100, 40), rows=None, **fields):
-    """A run with a record, {name: (nats of each document's tokens, characters of each)}."""
+def write_scored_run(folder, corpora, plan=(100, 40), rows=None, dates=None, **fields):
+    """A run with a record, {name: (nats of each document's tokens, characters of each)}.
+
+    dates: of the documents, as ordinals; -1: none.
+    """
     entries = {}
     for name, (nats, characters) in corpora.items():
         first = np.cumsum([0, *map(len, nats[:-1])])
@@ -77,7 +80,8 @@ def write_scored_run(folder, corpora, plan=(100, 40), rows=None, **fields):
         nll[0] = np.nan
         n = len(nats)
         columns = [first, characters, np.add(characters, 1), np.arange(n) if rows is None else rows]
-        documents = np.stack([*columns, np.full(n, -1), np.full(n, -1)], axis=1)
+        days = np.full(n, -1) if dates is None else dates
+        documents = np.stack([*columns, days, np.full(n, -1)], axis=1)
         n_scored = Plan(len(nll), *plan).n_scored
         total, sha256 = int(np.sum(characters)), hashlib.sha256(name.encode()).hexdigest()
         full, scored = (float(x.astype(np.float64).sum()) for x in (nll[1:], nll[1 : 1 + n_scored]))

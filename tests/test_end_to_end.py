@@ -59,6 +59,8 @@ def test_uniform(run):
     assert text.nats == pytest.approx(text.scored_tokens * math.log(tiny.VOCAB), rel=1e-6)
     assert text.nats_full == pytest.approx((text.tokens - 1) * math.log(tiny.VOCAB), rel=1e-6)
     assert "a model's that knows nothing" in text.note
+    assert text.min_k["mean_log_prob"] == pytest.approx(-math.log(tiny.VOCAB), rel=1e-6)
+    assert (text.min_k["k_percent"], text.min_k["documents"]) == (20, 2)
 
 
 def test_batches_and_meshes_agree(run):

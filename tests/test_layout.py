@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
-    0: "__init__ chips config errors training results intervals reduce record hlo data.windows "
-    "models.arch models.fields models.families published regress",
+    0: "__init__ chips config dates errors training results intervals reduce record hlo "
+    "data.windows models.arch models.fields models.families published regress",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
     "weights.source config_file peers data.audit topology mirror tracking data.baselines",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
@@ -22,11 +22,12 @@ FLOORS = {
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # From a number to an answer: they read run folders, on a laptop.
 ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
-ANSWERS += ["formats", "report", "curve"]
+ANSWERS += ["formats", "report", "curve", "contamination"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # From any text to a corpus: the parts, then the verbs of `prepare`.
 PARTS = "decode duplicates inputs parallel pieces sample tally work writer overlap"
 FLOOR |= {f"text.{name}": 1 for name in PARTS.split()}
+FLOOR |= dict.fromkeys(["text.parts", "text.latex", "text.arxiv", "text.wet", "text.git"], 1)
 FLOOR |= dict.fromkeys(["text.paper", "text.files", "text.fresh", "text.check"], 2)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]

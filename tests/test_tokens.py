@@ -5,6 +5,7 @@ import pytest
 import tiny
 import tokenizers
 
+from jaxbpc import contamination
 from jaxbpc.data import tokens
 
 TEXTS = ["Grüße", "", "x² = 4, 𝑥", "a"]
@@ -60,6 +61,7 @@ def test_bos_before_every_document(corpus):
     assert stream.bos.tolist() == [0, 8, 22]
     assert (np.asarray(stream.token_ids)[stream.bos] == bos).all()
     assert stream.token_char_end[stream.bos].tolist() == [0, 5, 14]
+    assert contamination.n_bos(stream.token_char_end, np.asarray(stream.documents)) == 1
     assert stream.characters == 15
 
 

@@ -52,6 +52,11 @@ def ordered(
         raise InputError(
             f"a worker was killed, perhaps for want of memory: give fewer --workers than {workers}"
         )
+    except BaseException:
+        # Whoever stops the command does not wait for what a worker has begun.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
