@@ -1,9 +1,12 @@
 """Tables of runs: BPC with intervals, ranked, and which differences are more than chance.
 
-  python -m jaxbpc.report RUN … [--markdown FILE] [--csv FILE] [--lm_eval DIR] [--hf DIR] [--seed N]
+  python -m jaxbpc.report RUN … [--html FILE] [--plots DIR] [--markdown FILE] [--csv FILE]
+      [--lm_eval DIR] [--hf DIR] [--seed N]
 
 RUN: a run's folder. The tables go to stdout. Runs over the same corpora are compared document by
 document, whatever their tokenizers.
+--html      one page with everything inside: tables, plots, texts coloured by nats a character
+--plots     its plots as files, DIR/{bpc,context,documents}.{svg,png} (extra `plots`)
 --markdown  the same tables in Markdown
 --csv       OpenCompass's table: metric, version, model, the corpora, average
 --lm_eval   each run's results as lm-evaluation-harness writes them, DIR/MODEL/results_DATE.json
@@ -18,8 +21,11 @@ from absl import flags
 
 from jaxbpc import cli, compare, formats, runs, tables
 from jaxbpc.errors import InputError
+from jaxbpc.page import figures, files, render
 from jaxbpc.record import write_json
 
+_HTML = flags.DEFINE_string("html", None, "HTML file")
+_PLOTS = flags.DEFINE_string("plots", None, "folder of SVG and PNG files")
 _MARKDOWN = flags.DEFINE_string("markdown", None, "Markdown file")
 _CSV = flags.DEFINE_string("csv", None, "CSV file")
 _LM_EVAL = flags.DEFINE_string("lm_eval", None, "folder of lm-evaluation-harness's files")
@@ -34,6 +40,12 @@ def main(arguments: list[str]) -> None:
     found = compare.gather(runs.read(arguments), _SEED.value)
     made = tables.tables(found)
     print(tables.text(made))
+    if _HTML.value:
+        _write(pathlib.Path(_HTML.value), render.html(found))
+    if _PLOTS.value:
+        folder = pathlib.Path(_PLOTS.value)
+        _make_folder(folder)
+        files.write(figures.gather(found), folder)
     if _MARKDOWN.value:
         _write(pathlib.Path(_MARKDOWN.value), tables.markdown(made))
     if _CSV.value:

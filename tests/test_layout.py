@@ -23,6 +23,8 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 # From a number to an answer: they read run folders, on a laptop.
 ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
 ANSWERS += ["formats", "report"]
+ANSWERS += ["page.figures", "page.texts", "page.svg", "page.ledger", "page.view", "page.render"]
+ANSWERS += ["page.files"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
@@ -51,7 +53,7 @@ def imports(path, everywhere=True):
 def test_room(path):
     text = path.read_text()
     assert text.count("\n") <= 400
-    if room(path) in ("data", "models", "weights"):
+    if room(path) in ("data", "models", "page", "weights"):
         assert not text
         return
     floor = FLOOR[room(path)]
