@@ -57,7 +57,7 @@ def _bpc(figures: Figures):
         return None
     n_rows = sum(len(dots) + 1 for _, dots in groups)
     figure, (axes,) = _figure(1, 7.0, 0.7 + 0.26 * n_rows)
-    y, ticks, labels = 0, [], []
+    y, ticks, labels = 0.0, [], []
     for name, dots in groups:
         axes.text(
             0, y, name, transform=axes.get_yaxis_transform(), ha="left", va="center", weight="bold"

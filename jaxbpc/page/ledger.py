@@ -110,13 +110,9 @@ def _counts(r: CorpusResult) -> dict[str, Any]:
         "tokens": f"{r.tokens:,}",
         "per_token": f"{r.characters / r.tokens:.2f}" if r.tokens else "–",
         "windows": f"{r.windows:,}",
-        "scored": f"{r.scored_tokens:,}",
         "unscored": f"{r.unscored_tokens:,}",
         "share": f"{share:.2%}",
         "part": round(100 * share, 2),
-        "bpc": number(r.bpc),
-        "bpc_full": number(r.bpc_full),
-        "bpb": number(r.bpb),
         "bos": f"{r.bos_tokens:,}",
         "bos_bpc": f"{r.bos_nats / r.nats:.2%}" if r.nats else "–",
     }

@@ -44,6 +44,7 @@
   const shown = find("#shown");
   const less = find("#less");
   find(".controls").hidden = false;
+  find("#plain").hidden = true;
   const level = (value, limits) => limits.filter((limit) => value >= limit).length;
 
   // A document: its characters (code points), its runs' tokens [{begin, end, nats}], its pieces.
@@ -122,7 +123,8 @@
     const short = visible(text.length > 60 ? text.slice(0, 60) + "…" : text);
     if (token.nats === null) return [short, `${names[run]}: not scored`];
     const length = token.end - token.begin;
-    return [short, `${names[run]}: ${token.nats.toFixed(2)} nats, ${rate(token).toFixed(2)} a character of ${length}`];
+    const each = length > 1 ? ` over ${length} characters, ${rate(token).toFixed(2)} each` : "";
+    return [short, `${names[run]}: ${token.nats.toFixed(2)} nats${each}`];
   }
 
   function point(doc, i) {

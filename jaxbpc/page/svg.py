@@ -54,16 +54,10 @@ class Scale:
 
 def mark(run: int, x: float = 50, y: float = 50, title: str = "", hollow: bool = False) -> Markup:
     """A run's mark at x, y percent."""
-    return Markup(
-        '<svg class="mark" x="{}%" y="{}%"><path class="{}c{}" d="{}">{}</path></svg>'
-    ).format(
-        x,
-        y,
-        "hollow " if hollow else "",
-        run % N_COLOURS,
-        _SHAPES[run % len(_SHAPES)],
-        Markup("<title>{}</title>").format(title) if title else "",
-    )
+    shape = Markup('<svg class="mark" x="{}%" y="{}%"><path class="{}c{}" d="{}">{}</path></svg>')
+    told = Markup("<title>{}</title>").format(title) if title else ""
+    kind = "hollow " if hollow else ""
+    return shape.format(x, y, kind, run % N_COLOURS, _SHAPES[run % len(_SHAPES)], told)
 
 
 def key(run: int) -> Markup:

@@ -87,7 +87,9 @@ def gather(found: Comparison, most: int) -> tuple[list[Text], list[str]]:
     for group in _groups(found):
         chosen = _choose(group, found)
         try:
-            written = _find(group, {row for row, _ in chosen}) if most else {}
+            if not most:
+                raise InputError("the page would be too large with them")
+            written = _find(group, {row for row, _ in chosen})
         except InputError as e:
             notes.append(f"{group[0].corpus}: its texts are not shown: {e}")
             continue
@@ -150,8 +152,8 @@ def _choose(group: list[_Member], found: Comparison) -> list[tuple[int, str]]:
     if len(group) > 1:
         ahead = each[0] - each[1]
         names = [found.ranking[m.rank].run.name for m in group[:2]]
-        wanted.append((int(np.argmin(ahead)), f"the best for {names[0]} beside {names[1]}"))
-        wanted.append((int(np.argmax(ahead)), f"the best for {names[1]} beside {names[0]}"))
+        wanted.append((int(np.argmin(ahead)), f"{names[0]} at its best against {names[1]}"))
+        wanted.append((int(np.argmax(ahead)), f"{names[1]} at its best against {names[0]}"))
     reasons: dict[int, list[str]] = {}
     for i, why in wanted:
         reasons.setdefault(int(rows[i]), []).append(why)

@@ -8,11 +8,11 @@ from markupsafe import Markup
 from jaxbpc.compare import Comparison, Difference, Ranked
 from jaxbpc.intervals import LEVEL, Estimate
 from jaxbpc.page import ledger, svg
-from jaxbpc.page.figures import Curve, Figures, Spread
+from jaxbpc.page.figures import Curve, Figures, Interval, Spread
 from jaxbpc.page.texts import Text
 
 _MOST_PAIRS = 45  # of ten runs
-# Upper limits of the steps of colour, in nats a character; the script has them from the page.
+# From where each step of colour goes, in nats a character; the script has them from the page.
 LEVELS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 DIFFERENCES = (0.05, 0.2, 0.5, 1.0)
 
@@ -39,7 +39,7 @@ def view(found: Comparison, figures: Figures, texts: list[Text], notes: list[str
         "pairs": _pairs(found),
         "n_pairs": len(names) * (len(names) - 1) // 2,
         "notes": [*found.notes, *notes],
-        **_intervals(figures),
+        **_intervals(figures, found),
         "baselines": ledger.baselines(found),
         "curves": _curves(figures),
         "settled": _settled(found),
@@ -163,7 +163,7 @@ def _pairs(found: Comparison) -> list[dict[str, Any]]:
     return rows[:_MOST_PAIRS]
 
 
-def _intervals(figures: Figures) -> dict[str, Any]:
+def _intervals(figures: Figures, found: Comparison) -> dict[str, Any]:
     every = [x for dots in figures.intervals.values() for x in dots]
     if not every:
         return {"dots": [], "dots_axis": ""}
@@ -171,12 +171,18 @@ def _intervals(figures: Figures) -> dict[str, Any]:
     scale = svg.Scale(ends)
     groups = []
     for name, dots in figures.intervals.items():
-        rows = [
-            (x.run, svg.interval_track(scale, x), ledger.number(x.value), _limits(x)) for x in dots
-        ]
-        groups.append((name, rows))
+        groups.append((name, [_dot(scale, x, found.ranking[x.run], name) for x in dots]))
     groups.sort(key=lambda group: group[0] != "average")
     return {"dots": groups, "dots_axis": svg.axis(scale)}
+
+
+def _dot(scale: svg.Scale, x: Interval, ranked: Ranked, name: str) -> tuple:
+    """(run, its lane, BPC, limits, full BPC, bits per byte); an average has no last two."""
+    result = ranked.run.results.corpora.get(name)
+    full = [
+        ledger.number(v) if v else "" for v in (result and result.bpc_full, result and result.bpb)
+    ]
+    return x.run, svg.interval_track(scale, x), ledger.number(x.value), _limits(x), *full
 
 
 def _curves(figures: Figures) -> list[dict[str, Any]]:
