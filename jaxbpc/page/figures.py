@@ -20,6 +20,7 @@ from jaxbpc.intervals import Documents
 from jaxbpc.record import Record
 from jaxbpc.runs import Run
 
+_MANY = 120  # documents
 _FIRST_BIN = 64  # positions; further bins grow by two, those of the last stride are four equal ones
 
 
@@ -55,6 +56,19 @@ class Spread:
     def quantile(self, share: float) -> float:
         """The BPC below which this share of documents lies."""
         return float(np.quantile(self.bpc, share))
+
+    @property
+    def is_many(self) -> bool:
+        """Whether the documents are too many to be drawn one by one."""
+        return len(self.bpc) > _MANY
+
+    def limits(self) -> tuple[float, float]:
+        """From where to where it is drawn: all documents, of many the middle 96%."""
+        return (
+            (self.quantile(0.02), self.quantile(0.98))
+            if self.is_many
+            else (float(self.bpc[0]), float(self.bpc[-1]))
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,7 +121,8 @@ def _documents(figures: Figures):
         names = [figures.names[s.run] for s in some]
         axes.set_yticks(range(len(some)), names, color=_INK)
         axes.set_ylim(len(some) - 0.5, -0.5)
-        low, high = (f(s.quantile(q) for s in some) for f, q in ((min, 0.005), (max, 0.995)))
+        low = min(s.limits()[0] for s in some)
+        high = max(s.limits()[1] for s in some)
         room = 0.06 * (high - low) or 0.05
         axes.set_xlim(low - room, high + room)
         axes.tick_params(axis="y", length=0)
@@ -137,9 +138,8 @@ def _spread(axes, spread: Spread, row: int) -> None:
     low, middle, high = (spread.quantile(q) for q in (0.25, 0.5, 0.75))
     axes.barh(row, high - low, 0.6, low, color=color, alpha=0.16)
     axes.plot([middle, middle], [row - 0.35, row + 0.35], color=_INK, linewidth=1.5)
-    if len(spread.bpc) > 120:
-        limits = spread.quantile(0.005), spread.quantile(0.995)
-        counts, edges = np.histogram(spread.bpc, 60, limits)
+    if spread.is_many:
+        counts, edges = np.histogram(spread.bpc, 60, spread.limits())
         height = 0.7 * counts / max(counts.max(), 1)
         axes.fill_between(
             (edges[:-1] + edges[1:]) / 2, row + 0.35, row + 0.35 - height, color=color, alpha=0.35

@@ -28,16 +28,6 @@
     wear(next);
   });
 
-  // Paper shows what is folded.
-  let folded = [];
-  addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
-    for (const one of folded) one.open = true;
-  });
-  addEventListener("afterprint", () => {
-    for (const one of folded) one.open = false;
-  });
-
   const viewer = find("#viewer");
   if (!viewer) return;
   const { levels, differences, names } = JSON.parse(find("#levels").textContent);

@@ -16,7 +16,6 @@ N_COLOURS = 8
 _ROW = 26  # pixels, a row's height
 _TALL = 36  # of documents
 _CHART = 230
-_MANY = 120  # documents above which they are drawn as a density
 # A run's mark, around 0, 0; with the colours, 40 runs are told apart, and without them 5.
 _SHAPES = (
     "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z",
@@ -92,10 +91,8 @@ def interval_track(scale: Scale, found: Interval) -> Markup:
 
 
 def spread_scale(spreads: list[Spread]) -> Scale:
-    """The middle 99% of all documents, so that one odd document does not hide the others."""
-    low = min(s.quantile(0.005) for s in spreads)
-    high = max(s.quantile(0.995) for s in spreads)
-    return Scale([low, high])
+    """One scale for all runs on a corpus."""
+    return Scale([end for s in spreads for end in s.limits()])
 
 
 def spread_track(scale: Scale, found: Spread) -> Markup:
@@ -110,7 +107,7 @@ def spread_track(scale: Scale, found: Spread) -> Markup:
             _TALL - 8,
         )
     )
-    if len(found.bpc) > _MANY:
+    if found.is_many:
         parts.append(_density(scale, found))
     else:
         parts += [
@@ -129,8 +126,7 @@ def spread_track(scale: Scale, found: Spread) -> Markup:
 
 def _density(scale: Scale, found: Spread) -> Markup:
     """A histogram, smoothed by three neighbours, of 80 bins along the axis."""
-    inside = np.clip(found.bpc, scale.low, scale.high)
-    counts, _ = np.histogram(inside, 80, (scale.low, scale.high))
+    counts, _ = np.histogram(found.bpc, 80, (scale.low, scale.high))
     smooth = np.convolve(counts, [0.25, 0.5, 0.25], "same")
     heights = 100 - 92 * smooth / max(smooth.max(), 1)
     line = " ".join(f"{1.25 * (i + 0.5):.2f} {h:.1f}" for i, h in enumerate(heights))
