@@ -125,14 +125,14 @@ def test_the_policy_lets_nothing_in(browser, path, tmp_path):
 def test_on_paper(browser, path):
     """Printed on A4, light whatever the screen is: nothing is wider than the paper, or cut."""
     visit = browsers.Visit(browser, path, scheme="dark")
+    visit.page.evaluate("document.querySelectorAll('details').forEach(e => (e.open = true))")
     visit.page.emulate_media(media="print")
     visit.page.set_viewport_size({"width": 688, "height": 1000})  # 210 mm less margins
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 688
     heights = visit.page.evaluate(
         "[...document.querySelectorAll('.text')].map(e => [e.scrollHeight, e.clientHeight])"
     )
-    assert heights[0][0] > 400
-    assert all(scroll <= client for scroll, client in heights)
+    assert all(0 < scroll <= client for scroll, client in heights)
     ink = visit.page.evaluate("getComputedStyle(document.body).color")
     assert ink == "rgb(27, 28, 30)"
 

@@ -17,6 +17,7 @@ from jaxbpc.compare import Comparison
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError
 from jaxbpc.intervals import Documents
+from jaxbpc.page.texts import visible
 from jaxbpc.record import Record
 from jaxbpc.runs import Run
 
@@ -73,7 +74,10 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """By corpus, in the comparison's order; `run` counts in that of the ranking."""
+    """By corpus, in the comparison's order; `run` counts in that of the ranking.
+
+    names: the runs', with nothing in them that could move what stands around.
+    """
 
     names: list[str]
     intervals: dict[str, list[Interval]]
@@ -100,7 +104,7 @@ def gather(found: Comparison) -> Figures:
             spreads.setdefault(name, []).append(Spread(i, by_document(documents)))
             if curve:
                 curves.setdefault(name, []).append(curve)
-    names = [ranked.run.name for ranked in found.ranking]
+    names = [visible(ranked.run.name) for ranked in found.ranking]
     return Figures(names, {k: v for k, v in intervals.items() if v}, curves, spreads)
 
 

@@ -33,7 +33,11 @@ def html(found: Comparison) -> str:
 
 def _fill(variables: dict) -> str:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=_harmless,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     style, script = (Markup(_file(name)) for name in ("page.css", "page.js"))
     policy = (
@@ -42,6 +46,12 @@ def _fill(variables: dict) -> str:
     )
     template = environment.from_string(_file("page.html"))
     return template.render(**variables, style=style, script=script, policy=policy)
+
+
+def _harmless(value):
+    """Names and notes come from others as the texts do."""
+    is_words = isinstance(value, str) and not isinstance(value, Markup)
+    return texts.visible(value) if is_words else value
 
 
 def _file(name: str) -> str:

@@ -9,7 +9,7 @@ from jaxbpc.compare import Comparison, Difference, Ranked
 from jaxbpc.intervals import LEVEL, Estimate
 from jaxbpc.page import ledger, svg
 from jaxbpc.page.figures import Curve, Figures, Interval, Spread
-from jaxbpc.page.texts import Text
+from jaxbpc.page.texts import Text, visible
 
 _MOST_PAIRS = 45  # of ten runs
 # From where each step of colour goes, in nats a character; the script has them from the page.
@@ -195,7 +195,7 @@ def _curves(figures: Figures) -> list[dict[str, Any]]:
         made.append(
             {
                 "name": name,
-                "chart": svg.chart(curves, figures.names, label),
+                "chart": svg.chart(curves, figures.names, visible(label)),
                 "rows": [row for c in curves for row in _curve_rows(c)],
             }
         )
