@@ -237,6 +237,18 @@ def test_runs_without_record_or_number(tmp_path):
     assert "0.5000" in page
 
 
+def test_other_files_of_one_name(tmp_path):
+    for name, documents in (("a", page_runs.texts()), ("b", page_runs.texts(seed=1))):
+        page_runs.write_corpus(tmp_path / name, "prose", documents)
+        page_runs.write_run(
+            tmp_path / f"run-{name}", tmp_path / name, {"prose": documents}, name, 4
+        )
+    found = compare.gather(runs.read([str(tmp_path / "run-a"), str(tmp_path / "run-b")]))
+    assert "prose: its runs scored different files" in render.html(found)
+    chosen, _ = texts.gather(found, 4000)
+    assert {len(text.readings) for text in chosen} == {1}
+
+
 @pytest.mark.long
 def test_large_texts_are_cut(tmp_path):
     """Texts of 100,000 characters that need 4 bytes each, by tokens of one character."""

@@ -50,6 +50,9 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
         sizes = (last(run).get("mesh") or {}).items()
         return ", ".join(f"{axis} {size}" for axis, size in sizes)
 
+    def window(run):
+        return "{block_size} tokens, stride {stride}".format(**run.results.window)
+
     rows = [
         row("Architecture", lambda run: run.results.model.get("architecture")),
         row("Parameters", lambda run: _count(run.results.model.get("parameters"))),
@@ -66,7 +69,7 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
         row("Processes", lambda run: run.results.environment.get("processes")),
         row("Times started", lambda run: len(run.results.runs)),
         row("Last started", lambda run: str(last(run).get("started") or "")[:16].replace("T", " ")),
-        row("Window", lambda run: " of stride ".join(str(v) for v in run.results.window.values())),
+        row("Window", window),
         row("Rows", lambda run: run.results.config.get("data", {}).get("samples") or "all"),
         row("Template", lambda run: run.results.config.get("data", {}).get("template")),
         *(row(n, lambda run, n=n: run.results.environment.get(n)) for n in _VERSIONS),
@@ -147,6 +150,16 @@ def min_k(found: Comparison) -> dict[str, Any] | None:
         "columns": columns,
         "rows": [(i, name, [number(told.get(c)) for c in columns]) for i, name, told in rows],
     }
+
+
+def unlike(found: Comparison) -> list[str]:
+    """Corpora of which runs have scored different files under one name."""
+    made = []
+    for name in found.corpora:
+        entries = [ranked.run.results.corpora.get(name) for ranked in found.ranking]
+        if len({entry.corpus_sha256 for entry in entries if entry}) > 1:
+            made.append(f"{name}: its runs scored different files, their numbers do not compare")
+    return made
 
 
 def notes(found: Comparison) -> list[tuple[str, str, str]]:

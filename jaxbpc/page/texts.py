@@ -93,11 +93,13 @@ def gather(found: Comparison, most: int) -> tuple[list[Text], list[str]]:
         except InputError as e:
             notes.append(f"{group[0].corpus}: its texts are not shown: {e}")
             continue
-        opened = [(m, Record.open(m.run.folder / m.corpus)) for m in group]
-        arrays = [(m, *_read(record)) for m, record in opened]
-        for row, why in chosen:
-            if row in written:
-                texts.append(_text(row, why, written[row], arrays, most))
+        kept = [(row, why) for row, why in chosen if row in written]
+        readings = [_readings(member, [row for row, _ in kept], most) for member in group]
+        for i, (row, why) in enumerate(kept):
+            text = written[row]
+            mine = [read[i] for read in readings]
+            shown = visible(text[:most])
+            texts.append(Text(group[0].corpus, row, why, len(text), shown, mine))
     return texts, notes
 
 
@@ -192,22 +194,20 @@ def _rows(path: pathlib.Path, template: str, rows: set[int]) -> dict[int, str]:
     return found
 
 
-def _read(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return record.read("nll"), record.read("token_char_end"), record.read("documents")
-
-
-def _text(row: int, why: str, text: str, arrays, most: int) -> Text:
-    readings = []
-    for member, nll, ends, documents in arrays:
-        i = int(np.flatnonzero(documents[:, 3] == row)[0])
-        first = int(documents[i, 0])
-        last = int(documents[i + 1, 0]) if i + 1 < len(documents) else len(nll)
-        start = int(documents[:i, 1].sum())
-        bpc = float(member.bpc(np.array([row]))[0])
-        known = ends[first:last] - start
-        readings.append(reading(member.rank, bpc, nll[first:last], known, min(most, len(text))))
-    corpus = arrays[0][0].corpus
-    return Text(corpus, row, why, len(text), visible(text[:most]), readings)
+def _readings(member: _Member, rows: list[int], most: int) -> list[Reading]:
+    """A run's readings of some rows; of its record nothing else is kept."""
+    record = Record.open(member.run.folder / member.corpus)
+    nll, ends = record.read("nll"), record.read("token_char_end")
+    documents = record.read("documents")
+    first = np.append(documents[:, 0], len(nll))
+    starts = np.cumsum(documents[:, 1]) - documents[:, 1]
+    made = []
+    for row, bpc in zip(rows, member.bpc(np.array(rows, int)), strict=True):
+        i = int(np.searchsorted(documents[:, 3], row))
+        own = slice(int(first[i]), int(first[i + 1]))
+        shown = min(most, int(documents[i, 1]))
+        made.append(reading(member.rank, float(bpc), nll[own], ends[own] - starts[i], shown))
+    return made
 
 
 def reading(run: int, bpc: float, nll: np.ndarray, ends: np.ndarray, shown: int) -> Reading:

@@ -38,7 +38,7 @@ def view(found: Comparison, figures: Figures, texts: list[Text], notes: list[str
         "ranking": [_ranked(i, ranked, found) for i, ranked in enumerate(found.ranking)],
         "pairs": _pairs(found),
         "n_pairs": len(names) * (len(names) - 1) // 2,
-        "notes": [*found.notes, *notes],
+        "notes": [*ledger.unlike(found), *found.notes, *notes],
         **_intervals(figures, found),
         "baselines": ledger.baselines(found),
         "curves": _curves(figures),
