@@ -1,11 +1,13 @@
 """Tables of runs: BPC with intervals, ranked, and which differences are more than chance.
 
-  python -m jaxbpc.report RUN … [--markdown FILE] [--csv FILE] [--lm_eval DIR] [--hf DIR] [--seed N]
-  python -m jaxbpc.report RUN … --cutoff DATE [--control RUN]
+  python -m jaxbpc.report RUN … [--html FILE] [--plots DIR] [--markdown FILE] [--csv FILE]
+      [--lm_eval DIR] [--hf DIR] [--seed N] [--cutoff DATE [--control RUN]]
 
 RUN: a run's folder. The tables go to stdout. Runs over the same corpora are compared document by
 document, whatever their tokenizers. Of a series of checkpoints the folder gives BPC over training,
 also while it is scored; its runs are ranked in the files below where no other run is given.
+--html      one page with everything inside: tables, plots, texts coloured by nats a character
+--plots     its plots as files, DIR/{bpc,context,documents}.{svg,png} (extra `plots`)
 --markdown  the same tables in Markdown
 --csv       OpenCompass's table: metric, version, model, the corpora, average
 --lm_eval   each run's results as lm-evaluation-harness writes them, DIR/MODEL/results_DATE.json
@@ -24,8 +26,11 @@ from absl import flags
 
 from jaxbpc import cli, compare, contamination, curve, dates, formats, runs, tables
 from jaxbpc.errors import InputError
+from jaxbpc.page import figures, files, render
 from jaxbpc.record import write_json
 
+_HTML = flags.DEFINE_string("html", None, "HTML file")
+_PLOTS = flags.DEFINE_string("plots", None, "folder of SVG and PNG files")
 _MARKDOWN = flags.DEFINE_string("markdown", None, "Markdown file")
 _CSV = flags.DEFINE_string("csv", None, "CSV file")
 _LM_EVAL = flags.DEFINE_string("lm_eval", None, "folder of lm-evaluation-harness's files")
@@ -45,7 +50,7 @@ def main(arguments: list[str]) -> None:
     if chosen:
         found = compare.gather(chosen, _SEED.value)
         made += tables.tables(found)
-    elif _CSV.value or _LM_EVAL.value or _HF.value:
+    elif any(f.value for f in (_HTML, _PLOTS, _CSV, _LM_EVAL, _HF)):
         found = compare.gather([run for each in curves for run in each.runs], _SEED.value)
     if _CUTOFF.value:
         cutoff = dates.day("--cutoff", _CUTOFF.value, last=True)
@@ -55,6 +60,12 @@ def main(arguments: list[str]) -> None:
     elif _CONTROL.value:
         raise InputError("--control is of --cutoff: give both")
     print(tables.text(made))
+    if _HTML.value:
+        _write(pathlib.Path(_HTML.value), render.html(found))
+    if _PLOTS.value:
+        folder = pathlib.Path(_PLOTS.value)
+        _make_folder(folder)
+        files.write(figures.gather(found), folder)
     if _MARKDOWN.value:
         _write(pathlib.Path(_MARKDOWN.value), tables.markdown(made))
     if _CSV.value:

@@ -68,10 +68,13 @@ def write_paper_run(folder, bpc, **fields):
     return write_results(folder, corpora, **fields)
 
 
-def write_scored_run(folder, corpora, plan=(100, 40), rows=None, dates=None, **fields):
+def write_scored_run(
+    folder, corpora, plan=(100, 40), rows=None, dates=None, ends=None, files=None, **fields
+):
     """A run with a record, {name: (nats of each document's tokens, characters of each)}.
 
-    dates: of the documents, as ordinals; -1: none.
+    dates: of the documents, as ordinals; -1: none. ends, {name: [N]}: where tokens end in the
+    corpus. files, {name: path}: whose hash is told.
     """
     entries = {}
     for name, (nats, characters) in corpora.items():
@@ -83,7 +86,8 @@ def write_scored_run(folder, corpora, plan=(100, 40), rows=None, dates=None, **f
         days = np.full(n, -1) if dates is None else dates
         documents = np.stack([*columns, days, np.full(n, -1)], axis=1)
         n_scored = Plan(len(nll), *plan).n_scored
-        total, sha256 = int(np.sum(characters)), hashlib.sha256(name.encode()).hexdigest()
+        content = files[name].read_bytes() if files else name.encode()
+        total, sha256 = int(np.sum(characters)), hashlib.sha256(content).hexdigest()
         full, scored = (float(x.astype(np.float64).sum()) for x in (nll[1:], nll[1 : 1 + n_scored]))
         result = given(
             scored / total / math.log(2),
@@ -97,8 +101,9 @@ def write_scored_run(folder, corpora, plan=(100, 40), rows=None, dates=None, **f
         )
         entries[name] = intervals.added(result, intervals.per_document(nll, documents))
         ids = np.arange(len(nll), dtype=np.uint32)
+        at = ids if ends is None else ends[name]
         settings = {"corpus_sha256": sha256}
-        record = Record.create(folder / name, settings, ids, ids.astype(np.int64), documents, [])
+        record = Record.create(folder / name, settings, ids, at.astype(np.int64), documents, [])
         record.write(0, nll)
         record.flush()
     return write_results(folder, entries, **fields)

@@ -23,6 +23,8 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 # From a number to an answer: they read run folders, on a laptop.
 ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
 ANSWERS += ["formats", "report", "curve", "contamination"]
+ANSWERS += ["page.figures", "page.texts", "page.svg", "page.ledger", "page.view", "page.render"]
+ANSWERS += ["page.files"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # From any text to a corpus: the parts, then the verbs of `prepare`.
 PARTS = "decode duplicates inputs parallel pieces sample tally work writer overlap"
@@ -56,7 +58,7 @@ def imports(path, everywhere=True):
 def test_room(path):
     text = path.read_text()
     assert text.count("\n") <= 400
-    if room(path) in ("data", "models", "text", "weights"):
+    if room(path) in ("data", "models", "page", "text", "weights"):
         assert not text
         return
     floor = FLOOR[room(path)]

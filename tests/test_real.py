@@ -1,5 +1,6 @@
-"""Real models against torch transformers on the demo's texts: BPC to 5e-6, in float32."""
+"""Real models on the demo's texts: BPC against torch to 5e-6, in float32; the page of both."""
 
+import functools
 import importlib.util
 import math
 import os
@@ -7,12 +8,14 @@ import pathlib
 import subprocess
 import sys
 
+import browsers
 import numpy as np
 import pytest
 import real_models
 
-from jaxbpc import results
+from jaxbpc import compare, results, runs
 from jaxbpc.data.windows import Plan
+from jaxbpc.page import render
 from jaxbpc.record import Record
 from jaxbpc.weights import wheel
 
@@ -52,22 +55,49 @@ def torch_bpc(model, ids, result) -> float:
     return nats / (result.characters * math.log(2))
 
 
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """By a model's name and the cache: (its folder, the folder of its run over the demo's texts).
+
+    Each model is scored once.
+    """
+
+    @functools.cache
+    def run(name, cache):
+        if name == "SmolLM2-135M":
+            folder = wheel.resolve(demo_config().model.path, cache)
+        else:
+            folder = real_models.gemma_folder(cache)
+        workdir = tmp_path_factory.mktemp(name)
+        flags = [f"--config={DEMO}", f"--config.model.path={folder}", f"--workdir={workdir}"]
+        environment = os.environ | {"XLA_FLAGS": ""}
+        subprocess.run([sys.executable, "-m", "jaxbpc.main", *flags], env=environment, check=True)
+        return folder, workdir
+
+    return run
+
+
 @pytest.mark.parametrize("name", ["SmolLM2-135M", "Gemma-3-270M"])
-def test_bpc_of_the_demo(name, cache, tmp_path):
+def test_bpc_of_the_demo(name, cache, scored):
     torch = pytest.importorskip("torch", reason="the live oracle: pip install '.[parity]'")
     import transformers
 
-    config = demo_config()
-    if name == "SmolLM2-135M":
-        folder = wheel.resolve(config.model.path, cache)
-    else:
-        folder = real_models.gemma_folder(cache)
-    flags = [f"--config={DEMO}", f"--config.model.path={folder}", f"--workdir={tmp_path}"]
-    environment = os.environ | {"XLA_FLAGS": ""}
-    subprocess.run([sys.executable, "-m", "jaxbpc.main", *flags], env=environment, check=True)
-    corpora = results.read(tmp_path / "results.json").corpora
+    folder, workdir = scored(name, cache)
+    corpora = results.read(workdir / "results.json").corpora
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     assert corpora.keys() == {"prose", "python", "math"}
     for corpus, result in corpora.items():
-        ids = Record.open(tmp_path / corpus).read("token_ids").astype(np.int64)
+        ids = Record.open(workdir / corpus).read("token_ids").astype(np.int64)
         assert result.bpc == pytest.approx(torch_bpc(model, ids, result), rel=5e-6), corpus
+
+
+def test_the_page_of_both(cache, scored, tmp_path):
+    """In Chromium: quiet, alone, accessible, at both sizes, light and dark; and small."""
+    with browsers.chromium() as browser:
+        folders = [str(scored(name, cache)[1]) for name in ("SmolLM2-135M", "Gemma-3-270M")]
+        page = tmp_path / "page.html"
+        page.write_text(render.html(compare.gather(runs.read(folders))), encoding="utf-8")
+        assert page.stat().st_size < render.MAX_BYTES
+        browsers.check(browser, page)
+        visit = browsers.Visit(browser, page)
+        assert visit.page.locator("details.doc").count() >= 12
