@@ -6,7 +6,6 @@ life did not live to write down is found in the record and counted as its own.
 
 import contextlib
 import datetime
-import json
 import pathlib
 import signal
 import threading
@@ -18,7 +17,7 @@ import filelock
 import jax
 
 from jaxbpc.errors import InputError
-from jaxbpc.record import write_json
+from jaxbpc.record import read_checked, write_checked
 
 _SAVE_S = 10.0
 
@@ -58,7 +57,7 @@ class Life:
         """Writes `runs.json`."""
         self._saved = time.monotonic()
         if self._path:
-            write_json(self._path, self.all_lives())
+            write_checked(self._path, {"lives": self.all_lives()})
 
 
 @contextlib.contextmanager
@@ -113,12 +112,4 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:
-    try:
-        lives = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(life["windows_scored"], int) for life in lives):
-            raise ValueError("no count of windows")
-        return list(lives)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path}: cannot be read ({str(e)[:100]}): remove it, the record is kept")
+    return read_checked(path, "remove it, the record is kept")["lives"] if path.exists() else []

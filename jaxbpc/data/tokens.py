@@ -11,7 +11,6 @@ what it rebuilds differs between versions of transformers.
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -153,8 +152,9 @@ def stream(
 
 def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
     arrays = {}
+    remedy = f"remove {folder}, it is made again"
+    meta = record.read_checked(folder / "meta.json", remedy)
     try:
-        meta = json.loads((folder / "meta.json").read_text())
         for name, dtype in _ARRAYS.items():
             with open(folder / name, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -164,10 +164,8 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
             if (folder / name).stat().st_size:  # an empty file cannot be mapped
                 data = np.memmap(folder / name, dtype, mode="r")
             arrays[name] = data
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(
-            f"{folder}: a damaged token cache ({str(e)[:100]}): remove it, it is made again"
-        )
+    except (OSError, ValueError) as e:
+        raise InputError(f"{folder}: a damaged token cache ({str(e)[:100]}): {remedy}")
     arrays["documents"] = arrays["documents"].reshape(-1, len(record.DOCUMENT_COLUMNS))
     first = arrays["documents"][:, 0]
     return TokenStream(
@@ -236,7 +234,7 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
     meta |= {"max_id": max_id, "n_bos": audited.before if audited else 0}
     meta |= {"audit": audited.to_json() if audited else {}}
     meta["sha256"] = {name: digest.hexdigest() for name, digest in digests.items()}
-    record.write_json(temporary / "meta.json", meta | {"subsets": list(subsets)})
+    record.write_checked(temporary / "meta.json", meta | {"subsets": list(subsets)})
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(temporary, folder)
 
