@@ -20,14 +20,15 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, lives, reduce, sharding
+from jaxbpc import distributed, intervals, lives, reduce, sharding
 from jaxbpc.data import batches
-from jaxbpc.errors import NumberError, Stopped
+from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
 from jaxbpc.results import CorpusResult, Results
+from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 # Rounding may put -ln p of a sure token below 0 by a little.
@@ -47,6 +48,11 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
       Stopped: a signal ended it; the same call goes on.
     """
     started = time.monotonic()
+    if source.is_remote(workdir):
+        raise InputError(
+            f"{workdir}: the record is kept on a file system: give a folder, such as a bucket's or "
+            "a shared disk's mount, as --workdir"
+        )
     workdir = pathlib.Path(workdir)
     with distributed.none_waits(), contextlib.ExitStack() as stack:
         with distributed.together("reading the config, model and corpora"):
@@ -252,7 +258,7 @@ def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
     )
     if result.note:
         log.warning("%s: %s", name, result.note)
-    return result
+    return intervals.added(result, intervals.read(record))
 
 
 def _environment() -> dict[str, Any]:

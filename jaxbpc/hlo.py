@@ -5,6 +5,7 @@ by their trip counts. Pallas kernels carry none, and communication that is not h
 either: what is read here is an estimate of XLA's own operations.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -16,19 +17,20 @@ _WHILE = re.compile(r"condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _CALLS = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 _CONSTANT = re.compile(r" = s32\[\][^ ]* constant\((\d+)\)")
 _COLLECTIVE = re.compile(
-    r"= (?:\()?(\w+)\[([\d,]*)\].* "
-    r"(all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+    r" = (.+?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(-start)?\("
 )
+_ARRAY = re.compile(r"(\w+)\[([\d,]+)\]")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _GROUP = re.compile(
-    r"replica_groups=(?:mesh\[([^\]]*)\] \{([^}]*)\}|\{\{([\d,]*)\}|\[(\d+),(\d+)\])"
+    r"replica_groups=(?:mesh\[([^\]]*)\][^{]*\{([^}]*)\}|\{\{([\d,]*)\}|\[(\d+),(\d+)\])"
 )
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One kind of exchange between devices: how often a step, bytes of one result, group size."""
+    """Exchanges that are alike: how many a step, bytes of one's result on a device, group size."""
 
     kind: str
     n_bytes: int
@@ -62,7 +64,9 @@ def cost(text: str) -> Cost:
             if found := _COLLECTIVE.search(line):
                 _add(seen, line, found, times)
             if " while(" in line and (found := _WHILE.search(line)):
-                total += walk(found[2], times * trips(found[1]), fused)
+                known = _TRIPS.search(line)
+                rounds = int(known[1]) if known else trips(found[1])
+                total += walk(found[2], times * rounds, fused)
             elif found := _CALLS.search(line):
                 # A fusion's own cycles stand at the fusion.
                 total += walk(found[1], times, fused or " fusion(" in line)
@@ -70,7 +74,11 @@ def cost(text: str) -> Cost:
 
     seen: dict[tuple, Collective] = {}
     cycles = walk(entry, 1, False)
-    return Cost(cycles, tuple(sorted(seen.values(), key=lambda c: -c.n_bytes * c.count)))
+    counts: collections.Counter[Collective] = collections.Counter()
+    for one in seen.values():  # those alike together
+        counts[dataclasses.replace(one, count=0)] += one.count
+    alike = [dataclasses.replace(one, count=n) for one, n in counts.items()]
+    return Cost(cycles, tuple(sorted(alike, key=lambda c: -c.n_bytes * c.count)))
 
 
 def _computations(text: str) -> tuple[dict[str, list[str]], str]:
@@ -90,8 +98,14 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
 
 def _add(seen: dict[tuple, Collective], line: str, found: re.Match, times: int) -> None:
     """Counts a collective once, though its start, its pieces and its end all name it."""
-    dtype, dims, kind = found.groups()
-    n_bytes = _BYTES.get(dtype, 4) * math.prod(int(d) for d in dims.split(",") if d)
+    shapes, kind, started = found.groups()
+    arrays = [
+        _BYTES.get(dtype, 4) * math.prod(map(int, dims.split(",")))
+        for dtype, dims in _ARRAY.findall(shapes)
+    ]
+    if started and kind != "all-reduce":  # operands and results
+        arrays = arrays[len(arrays) // 2 :]
+    n_bytes = sum(arrays)
     channel = _CHANNEL.search(line)
     key = (kind, channel[1] if channel else line)
     if key not in seen:

@@ -16,14 +16,15 @@ from jaxbpc import sharding
 from jaxbpc.chips import CHIPS
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
-from jaxbpc.models import kernels
+from jaxbpc.models import kernels, moe
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, n_parameters
 
 log = logging.getLogger(__name__)
 
 _USABLE = 0.9  # of a device's memory: the rest is the runtime's and fragmentation
-_BATCH = 8
+_SPREAD = 0.8  # where more devices could share a copy: room to fetch layers ahead
+_BATCH = {"cpu": 1, "tpu": 2, "gpu": 8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +62,41 @@ def choose(
     sizes = settings.mesh
     n_bytes = parameter_bytes(arch, own_head, dtype)
     window = activation_bytes(arch, settings.window_block_size, dtype)
-    if not any(sizes) and memory and n_bytes + window > _USABLE * memory:
-        sizes = (0, -1, 0)  # one copy of the model over all devices
+    gathered = gathered_bytes(arch, n_bytes, dtype)
+    if not any(sizes) and memory:
+        counts = [n for n in range(1, len(devices) + 1) if len(devices) % n == 0]
+        need = {n: n_bytes / n + (gathered if n > 1 else 0) + window for n in counts}
+        share = {n: _USABLE if n == 1 else _SPREAD for n in counts}
+        fsdp = next((n for n in counts if need[n] <= share[n] * memory), len(devices))
+        sizes = (-1, fsdp, 1)
     mesh = sharding.make_mesh(sizes, devices)
     batch = settings.batch_per_device
     if not batch:
         split = mesh.shape["fsdp"] * mesh.shape["tensor"]
-        room = _USABLE * memory - n_bytes / split if memory else 0
-        batch = 1 if devices[0].platform == "cpu" else max(1, min(_BATCH, int(room // window)))
+        room = _USABLE * memory - n_bytes / split - (gathered if mesh.shape["fsdp"] > 1 else 0)
+        batch = max(1, min(_BATCH.get(devices[0].platform, 8), int(room // window)))
     kind = attention(settings.model_attention, arch, dtype, devices[0].platform)
+    if kind == "cudnn" and (reason := kernels.refused_by_cudnn(arch)):
+        kind = _instead(settings.model_attention, reason)
     return Layout(dtype, kind, mesh, batch, stacked=devices[0].platform != "cpu")
 
 
 def parameter_bytes(arch: Arch, own_head: bool, dtype: np.dtype) -> int:
     """Bytes of one copy of a model's parameters."""
     return n_parameters(Decoder(arch, dtype, "xla", own_head)) * dtype.itemsize
+
+
+def gathered_bytes(arch: Arch, n_bytes: int, dtype: np.dtype) -> int:
+    """What a device holds of others' parameters under fsdp: a layer at work, and the next.
+
+    Experts that are too large for that stay where they are, and tokens come to them.
+    """
+    e, n_layers = arch.experts, max(arch.n_layers, 1)
+    if e is None:
+        return 2 * n_bytes // n_layers
+    routed = 3 * e.n * e.size * arch.embed * dtype.itemsize
+    dense = (n_bytes - routed * sum(layer.experts for layer in arch.layers)) // n_layers
+    return 2 * (dense + (routed if routed <= moe.MOST_GATHERED else moe.MOST_ROUTED))
 
 
 def activation_bytes(arch: Arch, length: int, dtype: np.dtype) -> int:
@@ -180,8 +201,11 @@ def attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:
     reason = kernels.unsupported(kind, arch, dtype)
     if kind in kinds.values() and kinds.get(platform) != kind:
         reason = f"{kind} does not run on {platform}"
-    if reason is None:
-        return kind
+    return kind if reason is None else _instead(name, reason)
+
+
+def _instead(name: str, reason: str) -> str:
+    """What stands in for a kind of attention that cannot run: an error, where it was asked for."""
     if name != "auto":
         raise InputError(f"config.model.attention is {name!r}: {reason}; give auto or blocked")
     log.warning("attention: %s; blocked is exact and slower", reason)

@@ -17,7 +17,7 @@ import re
 from absl import flags
 from ml_collections import config_flags
 
-from jaxbpc import cli
+from jaxbpc import chips, cli
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the record and results.json go")
@@ -29,6 +29,8 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "this process, from 0", l
 
 def main() -> None:
     """Flags → config → distributed start → evaluate.run → the table on stdout."""
+    # Of a GPU's memory JAX takes three quarters by default: a large model needs more.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(chips.GPU_MEMORY_SHARE))
     from jaxbpc import distributed, evaluate, results
     from jaxbpc.weights import source
 

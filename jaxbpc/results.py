@@ -17,6 +17,7 @@ class CorpusResult:
     bpc, bpb, nats, scored_tokens and bos_* are of the reference number, *_full of the one that
     scores every token but the first. `tokens` is N, `windows` those of the reference number.
     audit: what the tokenizer loses of the text. note: what to know before the number is believed.
+    Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
     """
 
     bpc: float | None
@@ -38,6 +39,8 @@ class CorpusResult:
     corpus_sha256: str
     audit: dict[str, Any] | None = None
     note: str | None = None
+    bpc_interval: list[float] | None = None
+    bpc_full_interval: list[float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ def table(results: Results) -> str:
     """The results as a table for a terminal, notes beneath."""
     width = max(12, *map(len, results.corpora)) + 2
     head = (
-        f"{'corpus':<{width}}{'BPC':>8}{'full':>9}{'BPB':>9}"
+        f"{'corpus':<{width}}{'BPC':>8}{'95% interval':>17}{'full':>9}{'BPB':>9}"
         f"{'characters':>14}{'documents':>11}{'tokens':>12}{'scored':>9}"
     )
     lines = [head, "-" * len(head)]
@@ -90,7 +93,8 @@ def table(results: Results) -> str:
     for name, r in results.corpora.items():
         share = r.scored_tokens / r.tokens if r.tokens else 0.0
         lines.append(
-            f"{name:<{width}}{_number(r.bpc, 8)}{_number(r.bpc_full, 9)}{_number(r.bpb, 9)}"
+            f"{name:<{width}}{_number(r.bpc, 8)}{_interval(r.bpc_interval, 17)}"
+            f"{_number(r.bpc_full, 9)}{_number(r.bpb, 9)}"
             f"{r.characters:>14,}{r.documents:>11,}{r.tokens:>12,}{share:>9.2%}"
         )
         if r.note:
@@ -101,3 +105,7 @@ def table(results: Results) -> str:
 
 def _number(value: float | None, width: int) -> str:
     return f"{'-' if value is None else f'{value:.4f}':>{width}}"
+
+
+def _interval(limits: list[float] | None, width: int) -> str:
+    return f"{'-' if limits is None else '{:.4f}–{:.4f}'.format(*limits):>{width}}"

@@ -6,10 +6,12 @@ vocabulary. An axis that does not divide a dimension leaves it whole: XLA's part
 changes what is computed, only where.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxbpc.config import MESH_AXES
@@ -59,7 +61,21 @@ def make_mesh(sizes: tuple[int, int, int], devices: Sequence[jax.Device] | None 
     shape = mesh_shape(sizes, len(devices))
     # Explicit axes, the default of make_mesh, are another programming model: shardings in types.
     auto = (AxisType.Auto,) * len(MESH_AXES)
-    return jax.make_mesh(shape, MESH_AXES, axis_types=auto, devices=devices)
+    n_slices = len({getattr(d, "slice_index", 0) for d in devices if d.platform == "tpu"}) or 1
+    # The network between slices is slow: the axes that exchange least cross it, data first.
+    between, left = [], n_slices
+    for size in shape:
+        between.append(math.gcd(size, left))
+        left //= between[-1]
+    within = [size // n for size, n in zip(shape, between, strict=True)]
+    # An axis may take a part of a torus's axis: 64 of 16x16 chips.
+    if n_slices == 1:
+        placed = mesh_utils.create_device_mesh(within, devices, allow_split_physical_axes=True)
+    else:
+        placed = mesh_utils.create_hybrid_device_mesh(
+            within, between, devices, allow_split_physical_axes=True
+        )
+    return Mesh(placed, MESH_AXES, axis_types=auto)
 
 
 def spec(axes: Sequence[str | None], counts: Sequence[int], mesh) -> PartitionSpec:
@@ -82,16 +98,53 @@ def spec(axes: Sequence[str | None], counts: Sequence[int], mesh) -> PartitionSp
     return PartitionSpec(*entries)
 
 
-def spread(shape: Sequence[int], mesh: Mesh) -> NamedSharding:
-    """A sharding that splits the first dimension that all of the mesh divides; else whole copies.
+def spread(
+    shape: Sequence[int],
+    mesh,
+    pieces: Sequence[int] | None = None,
+    target: NamedSharding | None = None,
+) -> NamedSharding:
+    """A sharding that splits an array's first dimension over all of the mesh, where that divides.
 
-    For arrays on their way to another layout, so that no device or host holds all of one.
+    Else another dimension, or over fewer of the mesh's axes, or whole copies. For arrays on their
+    way to another layout, so that no device or host holds all of one.
+
+    Args:
+      pieces: the shape of those in which it is stored, that are read whole: a dimension that is
+        split between them goes first.
+      target: the layout that it is on its way to: the mesh's axes are taken in its order, see
+        `gathered`.
     """
     entries: list[tuple[str, ...] | None] = [None] * len(shape)
-    split = next((i for i, size in enumerate(shape) if size and size % mesh.size == 0), None)
-    if split is not None and mesh.size > 1:
-        entries[split] = tuple(mesh.axis_names)
+    pieces = pieces or [1] * len(shape)
+    order = dict.fromkeys([*(_axes(target) if target else ()), *mesh.axis_names])
+    axes = [name for name in order if mesh.shape[name] > 1]
+    choices = [names for n in range(len(axes), 0, -1) for names in itertools.combinations(axes, n)]
+    for names in sorted(choices, key=lambda names: -math.prod(mesh.shape[n] for n in names)):
+        n = math.prod(mesh.shape[name] for name in names)
+        split = [i for i, size in enumerate(shape) if size and size % n == 0]
+        if split:
+            first = min(split, key=lambda i: shape[i] // n % pieces[i] != 0)
+            entries[first] = names
+            break
     return NamedSharding(mesh, PartitionSpec(*entries))
+
+
+def gathered(layout, target) -> NamedSharding:
+    """`layout` without the axes of the mesh that `target` does not use.
+
+    Between the two: XLA finds no way from one to the other but by a whole copy on every device.
+    """
+    kept = [tuple(name for name in _names(entry) if name in _axes(target)) for entry in layout.spec]
+    return NamedSharding(layout.mesh, PartitionSpec(*(names or None for names in kept)))
+
+
+def _axes(layout: NamedSharding) -> list[str]:
+    return [name for entry in layout.spec for name in _names(entry)]
+
+
+def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (entry,) if isinstance(entry, str) else entry or ()
 
 
 def named(axes: Sequence[str | None], counts: Sequence[int], mesh: Mesh) -> NamedSharding:

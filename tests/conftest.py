@@ -1,6 +1,10 @@
 """Eight CPU devices, strict dtypes, and a cache of the tests' own."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
@@ -15,3 +19,28 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("JAXBPC_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of an emulator on this machine."""
+    pytest.importorskip("gcsfs")
+    pytest.importorskip("gcp_storage_emulator")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    program = "from gcp_storage_emulator.server import create_server; import time\n"
+    program += f"create_server('localhost', {port}, True, 'bucket').start(); time.sleep(600)"
+    server = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
+    monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", f"http://localhost:{port}")
+    monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield "gs://bucket"
+    server.kill()
+    server.wait()

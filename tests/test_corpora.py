@@ -4,6 +4,7 @@ import datetime
 import json
 
 import pytest
+from etils import epath
 
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
@@ -80,3 +81,17 @@ def test_find(tmp_path):
     (tmp_path / "python.jsonl").write_text("")
     with pytest.raises(InputError, match="both exist"):
         corpora.find(tmp_path, "python")
+
+
+@pytest.mark.long
+def test_in_a_bucket(bucket, tmp_path):
+    folder = epath.Path(f"{bucket}/data")
+    (folder / "text.jsonl").write_text(json.dumps({"content": "one"}))
+    found = corpora.find(f"{bucket}/data", "text")
+    assert [d.text for d in corpora.documents(found)] == ["one"]
+    assert corpora.find(f"{bucket}/data", "text") == found
+    (folder / "text.jsonl").write_text(json.dumps({"content": "another"}))
+    found = corpora.find(f"{bucket}/data", "text")
+    assert [d.text for d in corpora.documents(found)] == ["another"]
+    with pytest.raises(InputError, match=r"gs://bucket/data/absent.jsonl does not exist"):
+        corpora.find(f"{bucket}/data", "absent")

@@ -46,3 +46,28 @@ def test_a_program_that_tells_no_cycles():
     assert hlo.cost("ENTRY %main (a: f32[8]) -> f32[8] {\n  ROOT %a = f32[8] copy(%b)\n}\n") == (
         hlo.Cost(0, ())
     )
+
+
+GPU = """
+%body (s: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %a = (bf16[2,4]{1,0}, bf16[8,4]{1,0}) all-gather-start(%p), channel_id=1, GROUP
+  %b = ((s32[4]{0}, f32[4]{0}), (s32[16]{0}, f32[16]{0})) all-gather-start(%q), channel_id=2, ORDER
+  %c = f32[8]{0} all-reduce-start(%t), channel_id=3, replica_groups={{0,1,2,3}}, to_apply=%add
+}
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %w = (s32[], f32[8]) while(%t), condition=%c, body=%body, {"known_trip_count":{"n":"5"}}
+  ROOT %last = bf16[8,4]{1,0} all-gather(%z), channel_id=9, GROUP
+}
+"""
+GPU = GPU.replace("GROUP", "replica_groups=[2,4]<=[8]").replace(
+    "ORDER", "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}, dimensions={0}"
+)
+
+
+def test_what_gpus_write():
+    """Starts name operands and results; a loop's trips stand at the loop."""
+    assert hlo.cost(GPU).collectives == (
+        hlo.Collective("all-gather", 16 * 4 + 16 * 4, 4, 5),
+        hlo.Collective("all-gather", 8 * 4 * 2, 4, 5 + 1),
+        hlo.Collective("all-reduce", 8 * 4, 4, 5),
+    )

@@ -1,5 +1,6 @@
 """Launch scripts: what they would run, and what runs here."""
 
+import functools
 import os
 import pathlib
 import re
@@ -7,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import tiny
@@ -61,6 +61,47 @@ def test_mpirun_would_run():
     )
 
 
+def commands(printed):
+    """What a dry run printed, as bash reads it: each command's words."""
+    show = "show() { printf '%s\\0' \"$@\" $'\\n'; }\n"
+    lines = "".join(f"show {line}\n" for line in printed.splitlines())
+    read = subprocess.run(["bash", "-c", show + lines], capture_output=True, text=True, check=True)
+    return [command.rstrip("\0").split("\0") for command in read.stdout.split("\n\0")[:-1]]
+
+
+def test_tpu_vm_would_run():
+    slice_ = {"ZONE": "z", "TYPE": "v6e-16", "BUCKET": "gs://mine/folder"}
+    more = {"SPOT": "1", "DISK": "--boot-disk=size=500GB"}
+    job = ["--config", "a.py", "--config.data.template={a} {b}"]
+    done = launch("tpu_vm.sh", "--dry-run", "run", *job, **slice_, **more)
+    create, send, run, folder, fetch = commands(done.stdout)
+    tpus = ["gcloud", "compute", "tpus"]
+    slice_flags = ["--accelerator-type=v6e-16", "--runtime-version=v2-alpha-tpuv6e", "--spot"]
+    wanted = [*tpus, "queued-resources", "create", "jaxbpc", "--zone=z", "--node-id=jaxbpc"]
+    assert create == [*wanted, *slice_flags, "--boot-disk=size=500GB"]
+    assert send[5].endswith("/jaxbpc.tgz")
+    del send[5]
+    assert send == [*tpus, "tpu-vm", "scp", "jaxbpc:", "--zone=z", "--worker=all"]
+    on_host = run.pop().removeprefix("--command=")
+    assert run == [*tpus, "tpu-vm", "ssh", "jaxbpc", "--zone=z", "--worker=all", "--ssh-flag=-tt"]
+    on_host = commands(on_host.split("&&")[-1].strip())
+    assert on_host == [["bash", "launch/tpu_host.sh", "gs://mine/folder", *job]]
+    assert folder == ["mkdir", "-p", "runs"]
+    rsync = ["gcloud", "storage", "rsync", "--recursive"]
+    assert fetch == [*rsync, "gs://mine/folder/runs", "runs"]
+    done = launch("tpu_vm.sh", "--dry-run", "delete", **slice_)
+    delete = [*tpus, "queued-resources", "delete", "jaxbpc", "--zone=z", "--force", "--quiet"]
+    assert commands(done.stdout) == [delete]
+
+
+def test_each_host_of_a_tpu_would_run():
+    done = launch("tpu_host.sh", "--dry-run", "gs://mine/folder", "--config", "a.py")
+    assert done.stdout.splitlines()[-2:] == [
+        "gcloud storage rsync --recursive gs://mine/folder/inputs inputs",
+        ".venv/bin/python -m jaxbpc.main --distributed=on --config a.py",
+    ]
+
+
 def test_slurm_would_run():
     done = launch("slurm.sbatch", "--dry-run", "--config", "a.py")
     assert re.fullmatch(
@@ -71,11 +112,18 @@ def test_slurm_would_run():
     assert "srun --kill-on-bad-exit=1 --container-image=image --container-mounts=" in done.stdout
 
 
-@pytest.mark.parametrize("script", ["local.sh", "mpirun.sh"])
+@pytest.mark.parametrize("script", ["local.sh", "mpirun.sh", "tpu_vm.sh"])
 def test_arguments_that_are_missing(script):
     done = launch(script, "--config")
     assert done.returncode == 2
     assert done.stderr.startswith("error: give ")
+
+
+@pytest.mark.parametrize("verb", ["run", "delete"])
+def test_settings_that_are_missing(verb):
+    done = launch("tpu_vm.sh", verb, BUCKET="gs://mine", ZONE="")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ZONE is not set: ")
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
@@ -88,54 +136,25 @@ def test_shellcheck(script):
 @pytest.fixture
 def job(tmp_path):
     """A function (workdir, corpus) → the arguments of a small job."""
-    tiny.make_model(tmp_path / "model")
-    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS * 4)
-    tiny.write_corpus(tmp_path / "data" / "long.jsonl", tiny.TEXTS * 60)
-
-    def arguments(workdir, corpus="text"):
-        return [
-            "--config=configs/llama.py",
-            f"--config.model.path={tmp_path / 'model'}",
-            f"--config.data.dir={tmp_path / 'data'}",
-            f"--config.data.corpora={corpus}",
-            "--config.model.dtype=float32",
-            "--config.window.block_size=64",
-            "--config.window.stride=16",
-            f"--workdir={tmp_path / workdir}",
-        ]
-
-    return arguments
+    tiny.make_place(tmp_path)
+    return functools.partial(tiny.arguments, tmp_path)
 
 
-def one_process(job, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "jaxbpc.main", *job("one")],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+def check(done, tmp_path):
     assert done.returncode == 0, done.stderr
-    return results.read(tmp_path / "one" / "results.json")
-
-
-def check(done, job, tmp_path):
-    assert done.returncode == 0, done.stderr
-    one, two = one_process(job, tmp_path), results.read(tmp_path / "two" / "results.json")
+    one, two = tiny.one_process(tmp_path), results.read(tmp_path / "two" / "results.json")
     assert two.environment["processes"] == 2
     assert two.corpora["text"].bpc == pytest.approx(one.corpora["text"].bpc, rel=1e-6)
 
 
 def test_local_runs(job, tmp_path):
-    check(launch("local.sh", "2", *job("two")), job, tmp_path)
+    check(launch("local.sh", "2", *job("two")), tmp_path)
 
 
 def test_local_is_stopped_and_goes_on(job, tmp_path):
     command = ["bash", LAUNCH / "local.sh", "2", *job("two", "long")]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
-    record = tmp_path / "two" / "long" / "nll" / "c"
-    deadline = time.monotonic() + 120
-    while not record.exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.2)
+    tiny.wait_for(tmp_path / "two" / "long" / "nll" / "c", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 75, err
@@ -149,4 +168,4 @@ def test_local_is_stopped_and_goes_on(job, tmp_path):
 @pytest.mark.long
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="Open MPI is not installed")
 def test_mpirun_runs(job, tmp_path):
-    check(launch("mpirun.sh", "-np 2 --oversubscribe", *job("two")), job, tmp_path)
+    check(launch("mpirun.sh", "-np 2 --oversubscribe", *job("two")), tmp_path)

@@ -45,10 +45,12 @@ def by_a_loop(p, x_BTD, combine):
     return y_BTD
 
 
-@pytest.fixture(params=[True, False], ids=["experts gathered", "tokens gathered"])
+@pytest.fixture(params=["experts", "tokens", "tokens in pieces"])
 def gathered(request, monkeypatch):
-    """Whether experts may come to the tokens where they lie over the tokens' axis."""
-    monkeypatch.setattr(moe, "_WORTH", 1000 * request.param)
+    """What comes to what where experts lie over the tokens' axis."""
+    monkeypatch.setattr(moe, "_WORTH", 1000 * (request.param == "experts"))
+    if request.param == "tokens in pieces":
+        monkeypatch.setattr(moe, "MOST_ROUTED", 1)
 
 
 @pytest.mark.parametrize("mesh_shape", MESHES, ids=str)

@@ -1,11 +1,18 @@
-"""The SLURM script on a real SLURM of two nodes, started here; skipped where there is none."""
+"""The SLURM script on a real SLURM of two nodes, started here; skipped where there is none.
 
+Its daemons and munged's are this test's own. It adds the nodes' names to /etc/hosts, and removes
+them: JAX takes the first node's name as the coordinator's.
+"""
+
+import contextlib
 import os
 import pathlib
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -13,12 +20,22 @@ import tiny
 
 from jaxbpc import results
 
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))),
+        reason="needs root, and slurm-wlm and munge",
+    ),
+]
 SCRIPT = pathlib.Path(__file__).parents[1] / "launch" / "slurm.sbatch"
+HOSTS = pathlib.Path("/etc/hosts")
+NODES = ("jaxbpc-node0", "jaxbpc-node1")
 CONF = """
 ClusterName=test
 SlurmctldHost={host}
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=socket={place}/munge.socket
 StateSaveLocation={place}/state
 SlurmdSpoolDir={place}/spool-%n
 SlurmctldPidFile={place}/slurmctld.pid
@@ -33,101 +50,118 @@ MpiDefault=none
 SlurmdParameters=config_overrides
 ReturnToService=2
 SwitchType=switch/none
-NodeName=node0 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
+NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
+NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def resolves(name):
+@contextlib.contextmanager
+def names_of_nodes():
+    """The nodes' names in /etc/hosts, changed in place: containers mount that file."""
+    line = f"127.0.0.1 {' '.join(NODES)}\n"
+    before = HOSTS.read_text().replace(line, "")
+    HOSTS.write_text(before + line)
     try:
-        socket.gethostbyname(name)
-    except OSError:
-        return False
-    return True
+        yield
+    finally:
+        HOSTS.write_text(before)
 
 
-def answers(command):
-    return subprocess.run(command, shell=True, capture_output=True).returncode == 0
-
-
-needs_slurm = pytest.mark.skipif(
-    not all(shutil.which(name) for name in ("slurmctld", "slurmd", "munge"))
-    or os.geteuid() != 0
-    or not resolves("node0")
-    or not answers("munge -n | unmunge"),
-    reason="needs slurm-wlm, root, a munged that runs, and node0 and node1 in /etc/hosts",
-)
-
-
-def free_ports(n):
-    sockets = [socket.socket() for _ in range(n)]
-    for s in sockets:
-        s.bind(("localhost", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+@contextlib.contextmanager
+def daemons(place, env):
+    """munged, slurmctld and a slurmd a node, with a log of each in `place`."""
+    key, munge_socket = place / "munge.key", place / "munge.socket"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o600)
+    munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={munge_socket}"]
+    munged += [f"--{name}-file={place / name}" for name in ("pid", "log", "seed")]
+    started = []
+    try:
+        for command in (munged, ["slurmctld", "-D"], *(["slurmd", "-D", "-N", n] for n in NODES)):
+            with open(place / f"{command[0]}-{len(started)}.log", "w") as log:
+                started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+            tiny.wait_for(munge_socket, started[0], 10)
+        yield
+    finally:
+        for daemon in reversed(started):
+            daemon.terminate()
+        for daemon in started:
+            daemon.wait(30)
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """Environment variables of a cluster of two nodes with one core each."""
-    place = tmp_path / "slurm"
-    (place / "state").mkdir(parents=True)
+def slurm():
+    """A function that runs a command of SLURM on a cluster of two nodes with one core each."""
+    # slurmd's sockets lie in it, whose paths are no longer than 108 bytes.
+    place = pathlib.Path(tempfile.mkdtemp(prefix="slurm"))
+    (place / "state").mkdir()
     host = socket.gethostname().split(".")[0]
     conf = place / "slurm.conf"
-    conf.write_text(CONF.format(host=host, place=place, ports=free_ports(3)))
-    env = os.environ | {"SLURM_CONF": str(conf)}
-    daemons = []
-    for command in (["slurmctld", "-D"], *(["slurmd", "-D", "-N", f"node{i}"] for i in (0, 1))):
-        with open(place / f"{'-'.join(command)}.log", "w") as log:
-            daemons.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
-    deadline = time.monotonic() + 60
-    idle = ""
-    while idle.split() != ["2"] and time.monotonic() < deadline:
-        time.sleep(0.5)
-        listed = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
-        idle = subprocess.run(listed, env=env, capture_output=True, text=True).stdout
-    yield env
-    for daemon in daemons:
-        daemon.terminate()
-    for daemon in daemons:
-        daemon.wait(30)
-
-
-@pytest.mark.long
-@needs_slurm
-def test_two_tasks(cluster, tmp_path):
-    tiny.make_model(tmp_path / "model")
-    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS * 4)
-    arguments = [
-        "--config=configs/llama.py",
-        f"--config.model.path={tmp_path / 'model'}",
-        f"--config.data.dir={tmp_path / 'data'}",
-        "--config.data.corpora=text",
-        "--config.model.dtype=float32",
-        "--config.window.block_size=64",
-        "--config.window.stride=16",
-    ]
-    env = cluster | {
+    conf.write_text(CONF.format(host=host, place=place, ports=tiny.free_ports(3), nodes=NODES))
+    more = {
+        "SLURM_CONF": str(conf),
         "PYTHON": sys.executable,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
-    alone = [sys.executable, "-m", "jaxbpc.main", *arguments, f"--workdir={tmp_path / 'one'}"]
-    subprocess.run(alone, env=env, check=True, capture_output=True)
-    out = tmp_path / "out.txt"
-    submit = ["sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", f"--output={out}", SCRIPT]
-    done = subprocess.run(
-        [*submit, *arguments, f"--workdir={tmp_path / 'two'}"],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
+
+    def call(*command):
+        return subprocess.run(
+            command, env=os.environ | more, capture_output=True, text=True, timeout=300
+        )
+
+    with names_of_nodes(), daemons(place, os.environ | more):
+        listed = ("sinfo", "--noheader", "--states=idle", "--format=%D")
+        until(lambda: call(*listed).stdout.split() == ["2"], 60)
+        yield call
+    shutil.rmtree(place)
+
+
+def until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def submit(slurm, tmp_path, corpus, *options):
+    """Submits the job with two tasks; its output goes to tmp_path/out.txt."""
+    tiny.make_place(tmp_path)
+    options = ["--nodes=2", "--ntasks-per-node=1", f"--output={tmp_path / 'out.txt'}", *options]
+    return slurm("sbatch", "--parsable", *options, SCRIPT, *tiny.arguments(tmp_path, "two", corpus))
+
+
+def check(tmp_path, corpus):
+    found, want = (
+        results.read(tmp_path / "two" / "results.json"),
+        tiny.one_process(tmp_path, corpus),
     )
+    assert found.environment["processes"] == 2
+    assert found.corpora[corpus].bpc == pytest.approx(want.corpora[corpus].bpc, rel=1e-6)
+    return found
+
+
+def test_two_tasks(slurm, tmp_path):
+    done = submit(slurm, tmp_path, "text", "--wait")
+    out = tmp_path / "out.txt"
     assert done.returncode == 0, done.stderr + (out.read_text() if out.exists() else "")
-    one, two = (results.read(tmp_path / name / "results.json") for name in ("one", "two"))
-    assert two.environment["processes"] == 2
-    assert two.corpora["text"].bpc == pytest.approx(one.corpora["text"].bpc, rel=1e-6)
     assert "average" in out.read_text()
+    check(tmp_path, "text")
+
+
+def test_preempted_and_requeued(slurm, tmp_path):
+    job = submit(slurm, tmp_path, "long").stdout.strip()
+
+    def state():
+        return slurm("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}").stdout
+
+    until((tmp_path / "two" / "long" / "nll" / "c").exists, 240)
+    done = slurm("scontrol", "requeue", job)
+    assert done.returncode == 0, done.stderr
+    until(lambda: state().strip() == "PENDING", 60)
+    assert "stopped: " in (tmp_path / "out.txt").read_text()
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+    until(lambda: state().strip() not in ("PENDING", "RUNNING", "COMPLETING"), 240)
+    assert state().strip() == "COMPLETED", (tmp_path / "out.txt").read_text()
+    assert [life["windows_scored"] > 0 for life in check(tmp_path, "long").runs] == [True, True]

@@ -5,10 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import safetensors.numpy
 import tokenizers
+
+from jaxbpc import results
 
 VOCAB = 256
 CONFIG = {
@@ -64,11 +67,55 @@ def write_corpus(path, texts):
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def make_place(place):
-    """A model, and corpora of some hundreds (`text`) and some thousands (`long`) of windows."""
-    make_model(place / "model")
-    write_corpus(place / "data" / "text.jsonl", TEXTS * 4)
-    write_corpus(place / "data" / "long.jsonl", TEXTS * 60)
+def make_place(folder):
+    """The model, and corpora `text` and `long` (some hundreds, some thousands of windows)."""
+    make_model(folder / "model")
+    write_corpus(folder / "data" / "text.jsonl", TEXTS * 4)
+    write_corpus(folder / "data" / "long.jsonl", TEXTS * 60)
+
+
+def arguments(folder, workdir, corpus="text"):
+    """Of `jaxbpc.main`, for what `make_place` wrote to `folder`; the workdir is in it."""
+    return [
+        "--config=configs/llama.py",
+        f"--config.model.path={folder / 'model'}",
+        f"--config.data.dir={folder / 'data'}",
+        f"--config.data.corpora={corpus}",
+        "--config.model.dtype=float32",
+        "--config.window.block_size=64",
+        "--config.window.stride=16",
+        f"--workdir={folder / workdir}",
+    ]
+
+
+def one_process(folder, corpus="text"):
+    """Results of that job on one CPU device: what many processes are compared with."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxbpc.main", *arguments(folder, "one", corpus)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return results.read(folder / "one" / "results.json")
+
+
+def wait_for(path, process, seconds=120):
+    """Returns when `path` is there, or `process` has ended."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+
+
+def free_ports(n):
+    """Ports of this machine that nobody listens on."""
+    sockets = [socket.socket() for _ in range(n)]
+    for s in sockets:
+        s.bind(("localhost", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
 
 
 def start(place, workdir, *flags, corpus="text", devices=1, **environment):

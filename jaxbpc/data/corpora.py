@@ -15,11 +15,13 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 import string
 from collections.abc import Iterator
 from typing import Any
 
 from jaxbpc.errors import InputError
+from jaxbpc.weights import source
 
 EXTENSIONS = (".jsonl", ".json")
 # The paper's corpora, as its files are spelt → the hub dataset's config.
@@ -39,12 +41,17 @@ class Document:
 
 
 def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
-    """The file of corpus `name`. Raises InputError where there is none, or more than one."""
-    directory = pathlib.Path(os.path.expanduser(directory))
+    """The file of corpus `name`; of a bucket, a copy in the cache.
+
+    Raises:
+      InputError: there is none, or more than one, or it cannot be read.
+    """
+    place = source.place(str(directory))
     try:
-        paths = [p for ext in EXTENSIONS if (p := directory / f"{name}{ext}").is_file()]
-    except OSError as e:
-        raise InputError(f"{directory}: cannot be read ({e.strerror}): check its permissions")
+        paths = [p for ext in EXTENSIONS if (p := place / f"{name}{ext}").is_file()]
+    except Exception as e:  # the system's, or whichever library opens this kind of bucket
+        reason = getattr(e, "strerror", None) or " ".join(str(e).split())[:160]
+        raise InputError(f"{directory}: cannot be read ({reason}): check its permissions")
     if len(paths) > 1:
         raise InputError(
             f"{paths[0]} and {paths[1].name} both exist: remove one, a corpus is one file"
@@ -56,8 +63,29 @@ def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
             else "give its folder as --config.data.dir, or bring the paper's corpora there with "
             f"`python -m jaxbpc.prepare paper --out {directory}`"
         )
-        raise InputError(f"{directory / name}.jsonl does not exist: {remedy}")
-    return paths[0]
+        raise InputError(f"{place / name}.jsonl does not exist: {remedy}")
+    return _copied(paths[0]) if source.is_remote(paths[0]) else paths[0]
+
+
+def _copied(path: Any) -> pathlib.Path:
+    """The copy of a bucket's file in the cache, made where there is none of this state of it."""
+    try:
+        state = path.stat()
+        key = hashlib.sha256(f"{path} {state.length} {state.mtime}".encode()).hexdigest()[:32]
+        copy = source.cache_folder() / "corpora" / key / path.name
+        if copy.exists():
+            return copy
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if state.length > shutil.disk_usage(copy.parent).free:
+            raise OSError(f"{state.length / 1e9:.3g} GB are needed in {copy.parent}")
+        unfinished = copy.with_name(f".{copy.name}.{os.getpid()}")
+        with path.open("rb") as remote, open(unfinished, "wb") as local:
+            shutil.copyfileobj(remote, local, 1 << 24)
+        os.replace(unfinished, copy)
+        return copy
+    except Exception as e:  # as above
+        reason = " ".join(str(e).split())[:160]
+        raise InputError(f"{path}: cannot be copied ({reason}): mend that, or bring it here")
 
 
 def file_sha256(path: pathlib.Path) -> str:

@@ -5,6 +5,7 @@ Arch (`fields.py` reads it), and names the parameters that the tensors of its ch
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,3 +188,35 @@ class Parts:
     order: str = "concat"
     transposed: bool = False
     axis: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """How a tensor of a training framework's tree holds tensors of a family's table.
+
+    tensor: its name in the family's NAMES; {l} for the layer.
+    axes: of the framework's tensor, a letter each: L layers, D model, N query heads, K key heads,
+      H head, F mlp, V vocabulary.
+    order: the same ones, but L, as the family's tensor has them: a word for each of its axes.
+    root: multiplied by the square root of this axis's size.
+    pairs: kinds of RoPE for which the framework stores H as (0, H/2), (1, H/2 + 1), …
+    """
+
+    tensor: str
+    axes: str
+    order: str
+    root: str = ""
+    pairs: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """A training framework's checkpoint of a family: names below `root` → what they hold.
+
+    {l} in a name stands for the layer; a tensor with an axis L holds all layers. unused: patterns
+    of names that are no weights.
+    """
+
+    root: str
+    names: Mapping[str, Moved]
+    unused: tuple[str, ...] = ()

@@ -120,6 +120,20 @@ def cudnn(q_BNCH: jax.Array, k_BKTH: jax.Array, v_BKTH: jax.Array, window: int |
     return out.transpose(0, 2, 1, 3)
 
 
+def refused_by_cudnn(arch: Arch) -> str | None:
+    """Why the cuDNN that is installed does not take a model's heads; None where it does."""
+    a = arch.attention
+    q_BNTH, k_BKTH = (
+        jax.ShapeDtypeStruct((1, n, TILE, a.head_size), jnp.bfloat16)
+        for n in (a.n_heads, a.n_kv_heads)
+    )
+    try:
+        jax.eval_shape(functools.partial(cudnn, window=None), q_BNTH, k_BKTH, k_BKTH)
+    except (RuntimeError, ValueError) as e:  # none is there; or it or its GPU has its limits
+        return f"cudnn: {' '.join(str(e).split())[:160]}"
+    return None
+
+
 def padded(length: int, kind: str) -> int:
     """The length that windows of `length` are padded to."""
     return math.ceil(length / TILE) * TILE if kind == "splash" else length

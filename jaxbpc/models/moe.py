@@ -24,8 +24,11 @@ from jaxbpc.models.dense import MLP, Linear, dot, gated, param
 
 # A layer's experts are gathered where they take at most so many bytes, and so many times those that
 # tokens would travel.
-_MOST_GATHERED = 4 * 2**30
+MOST_GATHERED = 4 * 2**30
 _WORTH = 4
+# Else a group's tokens come to the experts, piece by piece: the most bytes that all choices of a
+# piece take.
+MOST_ROUTED = 2**30
 
 
 class Router(nnx.Module):
@@ -136,11 +139,7 @@ def _on_device(x, chosen, weights, values, specs, batch, activation) -> jax.Arra
     if spread and over == ("fsdp",) and _worth_gathering(x, values):
         values = [jax.lax.all_gather(v, "fsdp", axis=0, tiled=True) for v in values]
         over, spread = (), False
-    if spread:  # the group's tokens come to the experts
-        x, chosen, weights = (
-            jax.lax.all_gather(a, "fsdp", axis=0, tiled=True) for a in (x, chosen, weights)
-        )
-    elif "fsdp" in _axes(specs[0][1]):  # the matrices come to the tokens
+    if not spread and "fsdp" in _axes(specs[0][1]):  # the matrices come to the tokens
         axes = [["fsdp" in _axes(entry) for entry in spec].index(True) for spec in specs[:3]]
         values[:3] = [
             jax.lax.all_gather(v, "fsdp", axis=axis, tiled=True)
@@ -154,12 +153,32 @@ def _on_device(x, chosen, weights, values, specs, batch, activation) -> jax.Arra
     split = "tensor" not in over and "tensor" in _axes(specs[0][2])
     if split and len(values) == 6:  # each device adds its part of a sum: the bias once
         values[5] = jnp.where(jax.lax.axis_index("tensor") == 0, values[5], 0)
-    y = _local(x, chosen, weights, values, first * values[0].shape[0], n_parts, activation)
-    if split or "tensor" in over:
-        y = jax.lax.psum(y, "tensor")
-    if spread:
-        return jax.lax.psum_scatter(y, "fsdp", scatter_dimension=0, tiled=True)
-    return jax.lax.psum(y, "fsdp") if "fsdp" in over else y
+
+    def routed(x, chosen, weights) -> jax.Array:
+        if spread:  # the group's tokens come to the experts
+            x, chosen, weights = (
+                jax.lax.all_gather(a, "fsdp", axis=0, tiled=True) for a in (x, chosen, weights)
+            )
+        y = _local(x, chosen, weights, values, first * values[0].shape[0], n_parts, activation)
+        if split or "tensor" in over:
+            y = jax.lax.psum(y, "tensor")
+        if spread:
+            return jax.lax.psum_scatter(y, "fsdp", scatter_dimension=0, tiled=True)
+        return jax.lax.psum(y, "fsdp") if "fsdp" in over else y
+
+    n = _n_pieces(x, chosen.shape[-1] * jax.lax.axis_size("fsdp")) if spread else 1
+    if n == 1:
+        return routed(x, chosen, weights)
+    B, T = x.shape[:2]
+    pieces = (a.reshape(B, n, T // n, -1).swapaxes(0, 1) for a in (x, chosen, weights))
+    return jax.lax.map(lambda piece: routed(*piece), tuple(pieces)).swapaxes(0, 1).reshape(x.shape)
+
+
+def _n_pieces(x_BTD: jax.Array, times: int) -> int:
+    """In how many pieces of a length tokens go, each of which is held `times` times at once."""
+    T, n_bytes = x_BTD.shape[1], x_BTD.nbytes * times
+    fitting = (n for n in range(1, T) if T % n == 0 and n_bytes <= n * MOST_ROUTED)
+    return next(fitting, T)
 
 
 def _worth_gathering(x_BTD: jax.Array, values: list[jax.Array]) -> bool:
@@ -171,7 +190,7 @@ def _worth_gathering(x_BTD: jax.Array, values: list[jax.Array]) -> bool:
     """
     n_bytes = sum(v.nbytes for v in values) * jax.lax.axis_size("fsdp")
     travel = x_BTD.size * (x_BTD.dtype.itemsize + 4) * jax.lax.axis_size("fsdp")
-    return n_bytes <= min(_MOST_GATHERED, _WORTH * travel)
+    return n_bytes <= min(MOST_GATHERED, _WORTH * travel)
 
 
 def _axes(entry) -> tuple[str, ...]:
@@ -207,29 +226,37 @@ def _local(x_BTD, chosen_BTX, weights_BTX, values, first, n_parts: int, activati
         x = x_ND[pairs // n_choices]
         return _through(x, experts, jnp.maximum(inside, 0), values, activation)
 
+    weights_M, token_M = weights_BTX.reshape(-1), jnp.arange(n_pairs) // n_choices
     if n_parts == 1:
-        y_MD = take(0)
-    else:
-        _, y_MD = jax.lax.while_loop(
-            lambda state: state[0] < ends_E[-1],
-            lambda state: (
-                state[0] + share,
-                jax.lax.dynamic_update_slice_in_dim(
-                    state[1], take(state[0]).astype(x_BTD.dtype), state[0], 0
-                ),
-            ),
-            (jnp.int32(0), jnp.zeros((share * n_parts, D), x_BTD.dtype)),
-        )
+        return _each_choice(take(0), jnp.argsort(order_M), weights_BTX)
+    # A token's place among the choices that are here: of one place, each token has one at most.
+    nth_M = jnp.cumsum(mine_M.reshape(-1, n_choices), axis=1).reshape(-1) - 1
+
+    def round_of(state: tuple) -> tuple:
+        begin, total_ND = state
+        pairs = jax.lax.dynamic_slice_in_dim(padded_M, begin, share)
+        y_SD = take(begin) * weights_M[pairs][:, None]
+        row = jnp.arange(share)
+        for nth in range(min(n_choices, n_experts)):
+            here = (begin + row < ends_E[-1]) & (nth_M[pairs] == nth)
+            # Without two rows for one place, a sum's order is no matter of chance.
+            place = jnp.where(here, token_M[pairs], B * T + row)
+            total_ND = total_ND.at[place].add(y_SD, mode="drop", unique_indices=True)
+        return begin + share, total_ND
+
+    start = (jnp.int32(0), jnp.zeros((B * T, D), jnp.float32))
+    return jax.lax.while_loop(lambda s: s[0] < ends_E[-1], round_of, start)[1].reshape(B, T, D)
+
+
+def _each_choice(y_MD, places_M, weights_BTX) -> jax.Array:
+    """The weighted sum of each token's rows: [B, T, D]."""
+    B, T, n_choices = weights_BTX.shape
     # A sum over the choices one by one: as an axis, so short, they would fill an eighth of a tile.
-    places_NX, mine_NX = (a.reshape(-1, n_choices) for a in (jnp.argsort(order_M), mine_M))
-    weights_NX = weights_BTX.reshape(-1, n_choices)
+    places_NX, weights_NX = (a.reshape(-1, n_choices) for a in (places_M, weights_BTX))
     total_ND = jnp.zeros((), jnp.float32)
     for i in range(n_choices):
-        y_ND = y_MD[places_NX[:, i]].astype(jnp.float32)
-        if n_parts > 1:
-            y_ND = jnp.where(mine_NX[:, i, None], y_ND, 0.0)
-        total_ND = total_ND + y_ND * weights_NX[:, i, None]
-    return total_ND.reshape(B, T, D)
+        total_ND = total_ND + y_MD[places_NX[:, i]] * weights_NX[:, i, None]
+    return total_ND.reshape(B, T, -1)
 
 
 def _through(x_MD, experts_M, sizes_E, values, activation) -> jax.Array:

@@ -11,19 +11,32 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxbpc import sharding
 from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.weights import quantized
 from jaxbpc.weights.names import Fill
 
 
-def assembler(arch: Arch, fills: Sequence[Fill], targets: Sequence[jax.ShapeDtypeStruct]):
-    """A function of the fills' (tensors, scales): one tuple of each a fill → the parameters.
+def assemble(
+    arch: Arch,
+    fills: Sequence[Fill],
+    targets: Sequence[jax.ShapeDtypeStruct],
+    tensors: Sequence[Sequence[jax.Array]],
+    scales: Sequence[Sequence[jax.Array]],
+) -> list[jax.Array]:
+    """The parameters that tensors fill.
 
     Args:
       fills: one, or one for each layer that is stacked along the parameters' first axis.
       targets: shapes, dtypes and shardings of the parameters that they fill.
+      tensors, scales: of each fill.
     """
-    return _assembler(
+    layouts = [
+        sharding.gathered(values[0][0].sharding, targets[0].sharding)
+        for values in (tensors, scales)
+        if values[0]
+    ]
+    made = _assembler(
         dataclasses.replace(fills[0].parts, parameters=()),
         fills[0].stacked,
         fills[0].packed,
@@ -32,35 +45,39 @@ def assembler(arch: Arch, fills: Sequence[Fill], targets: Sequence[jax.ShapeDtyp
         targets[0].dtype,
         tuple(target.sharding for target in targets),
         (arch.attention.n_heads, arch.attention.n_kv_heads),
+        tuple(layouts),
     )
+    return made(tensors, scales)
 
 
 @functools.lru_cache(maxsize=256)
 def _assembler(
-    parts: Parts, of_experts: bool, packed: bool, n_layers, shapes, dtype, shardings, heads
+    parts: Parts, of_experts: bool, packed: bool, n_layers, shapes, dtype, shardings, heads, layouts
 ) -> Callable:
     own = shapes if n_layers is None else [shape[1:] for shape in shapes]
 
     def one(tensors, scales):
-        values = list(tensors)
+        gather = jax.lax.with_sharding_constraint
+        values = [gather(t, layouts[0]) for t in tensors]
+        scales = [gather(s, layouts[-1]) for s in scales]
         if packed:
             columns = own[0][-2 if parts.transposed else -1]
             unpack = functools.partial(quantized.from_mxfp4, columns=columns)
-            values = [unpack(t, s) for t, s in zip(tensors, scales, strict=True)]
+            values = [unpack(t, s) for t, s in zip(values, scales, strict=True)]
         elif scales:
-            values = [quantized.from_float8(t, s) for t, s in zip(tensors, scales, strict=True)]
+            values = [quantized.from_float8(t, s) for t, s in zip(values, scales, strict=True)]
         value = jnp.stack(values) if of_experts else values[0]
         value = jnp.swapaxes(value, -1, -2) if parts.transposed else value
         pieces = split(value.astype(dtype), parts, [shape[parts.axis] for shape in own], heads)
         return [piece.reshape(shape) for piece, shape in zip(pieces, own, strict=True)]
 
-    def assemble(tensors, scales):
+    def all_layers(tensors, scales):
         layers = [one(t, s) for t, s in zip(tensors, scales, strict=True)]
         if n_layers is None:
             return layers[0]
         return [jnp.stack(values) for values in zip(*layers, strict=True)]
 
-    return jax.jit(assemble, out_shardings=list(shardings))
+    return jax.jit(all_layers, out_shardings=list(shardings))
 
 
 def split(

@@ -1,16 +1,16 @@
-"""Checkpoint → parameters, straight into the shards of a mesh.
+"""Checkpoint → parameters, into the shards of a mesh.
 
-Orbax reads each process's own byte ranges of the safetensors files; its v1 API is experimental and
-is imported here alone. A tensor that is a parameter as it stands is read into the parameter's own
-shards; fused, stacked, transposed or float8 tensors are read spread over the mesh and put into
-their places by a jitted function. Tensors are read in groups: what is held beside the model is one
+Tensors are read spread over the mesh, each in pieces on end, so that every byte is read by one
+process, and put into their places by a jitted function: a shard that is a column of a matrix would
+have its process read all of it. A process that is alone reads a parameter that is a tensor as it
+stands into its own shards at once. Tensors are read in groups: what is held beside the model is one
 group.
 """
 
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,8 +23,10 @@ from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import names, quantized, source
-from jaxbpc.weights.assemble import assembler
+from jaxbpc.weights import names, quantized, source, trees
+from jaxbpc.weights import tensors as tensors_lib
+from jaxbpc.weights.assemble import assemble
+from jaxbpc.weights.tensors import Wanted, dtype_of
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
 _IN_FLIGHT = 16  # sums at a time: many more, and devices that share threads wait for each other
@@ -34,7 +36,8 @@ _IN_FLIGHT = 16  # sums at a time: many more, and devices that share threads wai
 class Checkpoint:
     """A model's folder, checked: its Arch, and which tensors fill which parameters.
 
-    tensors: by their names in the family's table; stored: those names → names in the file.
+    tensors: by their names in the family's table; stored: those names → names in the file; read:
+      of `tensors.Stored`.
     """
 
     folder: pathlib.Path
@@ -42,6 +45,7 @@ class Checkpoint:
     architecture: str
     tensors: dict[str, source.Tensor]
     stored: dict[str, str]
+    read: Callable[[Wanted], dict[str, jax.Array]]
     fills: list[names.Fill]
     own_head: bool
 
@@ -72,7 +76,8 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     config, family, arch = read_arch(folder)
     kind, where = config["model_type"], str(folder / "config.json")
     quantized.check(config, where, any(name.endswith(quantized.BLOCKS) for name in family.NAMES))
-    in_file = source.tensors(folder)
+    found = trees.renamed(tensors_lib.find(folder), folder, family, arch)
+    in_file = found.tensors
     spelt = names.canonical(list(in_file), getattr(family, "PREFIXES", {}))
     tensors = {spelt[name]: tensor for name, tensor in in_file.items()}
     # As transformers does: a head in the file wins over `tie_word_embeddings`.
@@ -85,7 +90,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
     fills = names.fills(folder, family, arch, wanted, tensors)
     stored = {spelt[name]: name for name in in_file}
-    return Checkpoint(folder, arch, named, tensors, stored, fills, own_head)
+    return Checkpoint(folder, arch, named, tensors, stored, found.read, fills, own_head)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +131,7 @@ def load(
         wanted: dict[str, Any] = {}
         for job in group:
             wanted |= _raw(checkpoint, job, variables, mesh)
-        values = _read_files(checkpoint, wanted)
+        values = _read(checkpoint, wanted)
         for name, value in values.items():
             digests[name] = (list(value.shape), str(value.dtype), weighted_sum(value))
             if len(digests) % _IN_FLIGHT == 0:
@@ -135,11 +140,10 @@ def load(
             tensors = [tuple(values.pop(name) for name in fill.tensors) for fill in job.fills]
             scales = [tuple(values.pop(name) for name in fill.scales) for fill in job.fills]
             filled = [variables[name] for name in job.targets]
-            if job.plain:
-                made = tensors[0]
-            else:
-                targets = [variable.get_value() for variable in filled]
-                made = assembler(checkpoint.arch, job.fills, targets)(tensors, scales)
+            targets = [variable.get_value() for variable in filled]
+            made: Sequence[jax.Array] = tensors[0]
+            if not (job.plain and made[0].sharding == targets[0].sharding):
+                made = assemble(checkpoint.arch, job.fills, targets, tensors, scales)
             for variable, value in zip(filled, made, strict=True):
                 variable.set_value(value)
         if progress:
@@ -162,6 +166,30 @@ def placed(model: Decoder, mesh: jax.sharding.Mesh) -> Decoder:
         made = variable.get_value()
         variable.set_value(jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=shardings[name]))
     return model
+
+
+def as_stored(checkpoint: Checkpoint, mesh, dtype=None) -> list[dict[str, jax.ShapeDtypeStruct]]:
+    """What `checkpoint.read` takes to read all that the model needs, spread over `mesh`, in groups.
+
+    Args:
+      dtype: to cast to, as `load` would: what is quantised stays so; None: as it is stored.
+    """
+    model = Decoder(checkpoint.arch, dtype or jnp.float32, "xla", checkpoint.own_head)
+    variables = parameters(model)
+    result: list[dict[str, jax.ShapeDtypeStruct]] = []
+    for group in _groups(checkpoint, _jobs(checkpoint, model)):
+        result.append(wanted := {})
+        for fill in (fill for job in group for fill in job.fills):
+            target = variables[fill.parts.parameters[0]].get_value()
+            for name in fill.tensors + fill.scales:
+                tensor = checkpoint.tensors[name]
+                kept = dtype is None or fill.scales
+                wanted[checkpoint.stored[name]] = jax.ShapeDtypeStruct(
+                    tensor.shape,
+                    dtype_of(tensor) if kept else target.dtype,
+                    sharding=sharding.spread(tensor.shape, mesh, tensor.pieces),
+                )
+    return result
 
 
 def n_bytes(checkpoint: Checkpoint) -> int:
@@ -218,51 +246,28 @@ def _raw(checkpoint: Checkpoint, job: _Job, variables, mesh) -> dict[str, Any]:
     """The arrays to read for a job: name in the table → shape, dtype and sharding."""
     target = variables[job.targets[0]].get_value()
     result: dict[str, Any] = {}
+    alone = jax.process_count() == 1
     for fill in job.fills:
-        if job.plain:
-            result[fill.tensors[0]] = target
-            continue
         for name in fill.tensors + fill.scales:
-            shape = checkpoint.tensors[name].shape
-            layout = sharding.spread(shape, mesh)
-            if fill.plain:  # one layer of a stack: its shards are those of the stack
-                spec = jax.sharding.PartitionSpec(*target.sharding.spec[1:])
-                layout = jax.sharding.NamedSharding(mesh, spec)
+            tensor = checkpoint.tensors[name]
+            layout = sharding.spread(tensor.shape, mesh, tensor.pieces, target.sharding)
+            if fill.plain and alone:  # of one layer of a stack: the shards are those of the stack
+                spec = target.sharding.spec[0 if job.plain else 1 :]
+                layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
             # What is quantised stays as it is until its scales are there.
             dtype = target.dtype
             if fill.packed:
                 dtype = jnp.uint8
             elif fill.scales:
                 dtype = jnp.float32 if name in fill.scales else jnp.float8_e4m3fn
-            result[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=layout)
+            result[name] = jax.ShapeDtypeStruct(tensor.shape, dtype, sharding=layout)
     return result
 
 
-def _read_files(checkpoint: Checkpoint, wanted: dict[str, Any]) -> dict[str, jax.Array]:
-    """Reads tensors by their names in the table, one file after the other."""
-    by_file: dict[pathlib.Path, list[str]] = {}
-    for name in wanted:
-        by_file.setdefault(checkpoint.tensors[name].file, []).append(name)
-    values: dict[str, jax.Array] = {}
-    for file, group in by_file.items():
-        read = _read(file, {checkpoint.stored[name]: wanted[name] for name in group})
-        values |= {name: read[checkpoint.stored[name]] for name in group}
-    return values
-
-
-def _read(file: pathlib.Path, abstract: dict[str, jax.ShapeDtypeStruct]) -> dict[str, jax.Array]:
-    """Reads tensors of one safetensors file into the shards that `abstract` describes."""
-    import orbax.checkpoint.experimental.v1 as ocp
-
-    context = ocp.Context()
-    # The layout must be named: the automatic choice does not see single files.
-    context.checkpoint_layout = ocp.options.CheckpointLayout.SAFETENSORS
-    try:
-        with context:
-            return ocp.load(file.absolute(), abstract)
-    except (OSError, ValueError) as e:
-        reason = " ".join(str(e).split())[:160]
-        raise InputError(f"{file}: cannot be read ({reason}): download it again")
+def _read(checkpoint: Checkpoint, wanted: dict[str, Any]) -> dict[str, jax.Array]:
+    """Reads tensors by their names in the table."""
+    read = checkpoint.read({checkpoint.stored[name]: array for name, array in wanted.items()})
+    return {name: read[checkpoint.stored[name]] for name in wanted}
 
 
 def _weighted_sum(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:

@@ -17,6 +17,8 @@ from jaxbpc.weights import quantized
 from jaxbpc.weights.quantized import Shape
 from jaxbpc.weights.source import Tensor
 
+FLOATS = ("F32", "BF16", "F16", "F64")
+
 
 @dataclasses.dataclass(frozen=True)
 class Fill:
@@ -94,16 +96,15 @@ def fills(
     # What another spelling has filled is not missing.
     lost = [name for name, parameters in missing if not set(parameters) <= filled]
     nowhere = sorted(wanted.keys() - filled - {p for _, ps in missing for p in ps})
-    extra = [n for n in tensors if n not in used and not _is_unused(n, family.UNUSED, arch)]
-    _refuse(folder, lost + nowhere, extra, misshapen)
+    extra = [n for n in tensors if n not in used and not is_unused(n, family.UNUSED, arch)]
+    refuse(folder, lost + nowhere, extra, misshapen)
     return result
 
 
 def _misshapen(fill: Fill, shape: Shape, tensors: Mapping[str, Tensor]) -> list[str]:
     """What is wrong with the shapes and dtypes of the tensors of a fill that stand for `shape`."""
-    floats = ("F32", "BF16", "F16", "F64")
-    of_scales = ("U8",) if fill.packed else floats
-    of_tensors = ("U8",) if fill.packed else ("F8_E4M3",) if fill.scales else floats
+    of_scales = ("U8",) if fill.packed else FLOATS
+    of_tensors = ("U8",) if fill.packed else ("F8_E4M3",) if fill.scales else FLOATS
     wanted = [
         (fill.tensors, quantized.stored_shape(shape, fill.packed), of_tensors),
         (fill.scales, quantized.scales_shape(shape, fill.packed), of_scales),
@@ -141,7 +142,7 @@ def _n_heads(name: str, arch: Arch) -> int:
     return arch.attention.n_kv_heads if ".k_" in name else arch.attention.n_heads
 
 
-def _is_unused(name: str, patterns: tuple[str, ...], arch: Arch) -> bool:
+def is_unused(name: str, patterns: tuple[str, ...], arch: Arch) -> bool:
     """Whether a tensor is none of the model's: a stored table, another head."""
     extra = range(arch.n_layers, arch.n_layers + arch.n_unused_layers)
     for pattern in patterns:
@@ -154,7 +155,8 @@ def _is_unused(name: str, patterns: tuple[str, ...], arch: Arch) -> bool:
     return False
 
 
-def _refuse(folder: pathlib.Path, missing, extra, misshapen) -> None:
+def refuse(folder: pathlib.Path, missing, extra, misshapen) -> None:
+    """Raises InputError with all that is wrong with a folder's tensors, if anything is."""
     faults = []
     for what, names in (
         ("missing", missing),

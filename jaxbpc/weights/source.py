@@ -1,10 +1,12 @@
-"""Where a model comes from: a hub id or a folder → local files, checked before a byte is used.
+"""Where a model comes from: a hub id or a folder → files, checked before a byte is used.
 
 Headers of safetensors files are read by the safetensors library, which refuses headers that lie
-about offsets and files that are cut short.
+about offsets and files that are cut short; of Orbax's files we check the lengths ourselves. Orbax
+checkpoints may lie in a bucket (gs://…): such paths are etils' epath.Path, the same interface.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -15,17 +17,22 @@ from jaxbpc.errors import InputError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+TREE = "_METADATA"  # of an Orbax checkpoint
 _TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
 _PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A tensor of a checkpoint: where it lies, its shape, its dtype as safetensors spells it."""
+    """A tensor of a checkpoint: where it lies, its shape, its dtype as safetensors spells it.
+
+    pieces: the shape of those that it is stored in and that are read whole; None: bytes on end.
+    """
 
     file: pathlib.Path
     shape: tuple[int, ...]
     dtype: str
+    pieces: tuple[int, ...] | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -41,6 +48,20 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get("JAXBPC_CACHE") or platformdirs.user_cache_dir("jaxbpc"))
 
 
+def is_remote(path: str | pathlib.Path) -> bool:
+    """Whether a path is in a bucket."""
+    return "://" in str(path)
+
+
+def place(path: str) -> Any:
+    """A path, local or in a bucket."""
+    if not is_remote(path):
+        return pathlib.Path(os.path.expanduser(path))  # pathlib's raises for an unknown user
+    from etils import epath
+
+    return epath.Path(path)
+
+
 def resolve(path: str, revision: str | None = None, weights: bool = True) -> pathlib.Path:
     """The local folder of a model: `path` itself, or what a hub id downloads to.
 
@@ -50,7 +71,9 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
     Raises:
       InputError: neither a folder nor a hub id that can be had; the remedy is told.
     """
-    folder = pathlib.Path(os.path.expanduser(path))  # pathlib's raises for an unknown user
+    if is_remote(path):
+        return _remote(path, weights)
+    folder = place(path)
     if folder.is_dir():
         return folder
     if folder.is_file():
@@ -77,6 +100,39 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
         )
 
 
+def _remote(path: str, weights: bool) -> pathlib.Path:
+    """A folder in a bucket; for its tokenizer a copy of the small files."""
+    try:
+        folder = place(path)
+        if not folder.is_dir():
+            raise FileNotFoundError("no such folder")
+        if weights:
+            return folder
+        copy = cache_folder() / "remote" / hashlib.sha256(path.encode()).hexdigest()[:32]
+        copy.mkdir(parents=True, exist_ok=True)
+        copy_small(folder, copy)
+        return copy
+    except Exception as e:  # of whichever library opens this kind of bucket, or that it is missing
+        reason = " ".join(str(e).split())[:160]
+        raise InputError(
+            f"{path}: cannot be read ({type(e).__name__}: {reason}): check the path and your "
+            "credentials; gs:// needs the package gcsfs"
+        )
+
+
+def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
+    """Copies the tokenizer's files and config.json, in this order, each whole or not at all."""
+    files = {file.name: file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern)}
+    for name in sorted(files.keys() - {INDEX}, key=lambda name: name == "config.json"):
+        content = files[name].read_bytes()
+        if is_remote(to):  # an object is written whole
+            (to / name).write_bytes(content)
+            continue
+        unfinished = to / f".{name}.{os.getpid()}"
+        unfinished.write_bytes(content)
+        unfinished.replace(to / name)
+
+
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """The fields of a folder's config.json. Raises InputError."""
     path = folder / "config.json"
@@ -85,7 +141,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: give the folder of a Hugging Face model (config.json, "
-            "*.safetensors, tokenizer.json)"
+            "weights, tokenizer.json)"
         )
     except (OSError, ValueError, RecursionError) as e:
         raise InputError(f"{path}: cannot be read as JSON ({str(e)[:120]}): mend the file")
@@ -109,8 +165,8 @@ def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
         files = sorted({folder / name for name in named.values()})
     else:
         raise InputError(
-            f"{folder} has no {SINGLE} and no {INDEX}: weights are read from safetensors alone, "
-            "convert the checkpoint"
+            f"{folder} has no {SINGLE}, no {INDEX} and no Orbax checkpoint ({TREE}): weights are "
+            "read from these alone, convert the checkpoint"
         )
     found: dict[str, Tensor] = {}
     for file in files:
@@ -157,3 +213,64 @@ def _read_header(file: pathlib.Path) -> dict[str, Tensor]:
         raise InputError(
             f"{file}: a damaged or truncated safetensors file ({reason}): download it again"
         )
+
+
+def orbax_item(folder: pathlib.Path) -> pathlib.Path | None:
+    """The part of a model's folder that holds an Orbax checkpoint's tree; None: it has none.
+
+    The folder itself, or the only one in it that does (Orbax: state; MaxText: items).
+
+    Raises:
+      InputError: there is more than one, or safetensors as well.
+    """
+    try:
+        inside = [p for p in folder.iterdir() if p.is_dir() and (p / TREE).exists()]
+    except OSError as e:
+        raise InputError(f"{folder}: cannot be read ({e.strerror or e}): check its permissions")
+    items = [folder] if (folder / TREE).exists() else sorted(inside)
+    weights = [folder / name for name in (SINGLE, INDEX) if (folder / name).exists()]
+    if items and len(items + weights) > 1:
+        found = ", ".join(path.name for path in items + weights)
+        raise InputError(f"{folder}: more than one checkpoint ({found}): leave one there")
+    return items[0] if items else None
+
+
+def check_ocdbt(item: pathlib.Path) -> None:
+    """Raises InputError where a file of an Orbax checkpoint is missing or cut short.
+
+    Of an OCDBT database, Orbax's default; of other kinds nothing can be said before reading.
+    """
+    import tensorstore as ts
+
+    if not (item / "manifest.ocdbt").exists():
+        return
+    local = {"driver": "file", "path": f"{item}/"}
+    store = ts.KvStore.open(f"{item}/" if is_remote(item) else local).result()
+    ends: dict[str, int] = {}
+    try:
+        versions = ts.ocdbt.dump(store).result()["versions"]
+        nodes = [versions[-1]["root"]["location"]]
+        while nodes:
+            entries = ts.ocdbt.dump(store, nodes[-1]).result()["entries"]
+            places = [e.get("location") or e.get("indirect_value") for e in entries]
+            for where in [nodes.pop(), *filter(None, places)]:
+                _, base, name, begin, size = where.split(":")
+                ends[base + name] = max(ends.get(base + name, 0), int(begin) + int(size))
+            nodes += [e["location"] for e in entries if "location" in e]
+    except (ValueError, KeyError, IndexError) as e:
+        reason = " ".join(str(e).split())[:160]
+        raise InputError(f"{item}: a damaged Orbax checkpoint ({reason}): write or copy it again")
+    for name, end in ends.items():
+        file = item / name
+        size = _length(file)
+        if size is None or size < end:
+            fault = "is missing" if size is None else f"has {size} of {end} bytes"
+            raise InputError(f"{item}: its file {name} {fault}: write or copy the checkpoint again")
+
+
+def _length(file: Any) -> int | None:
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.length if hasattr(stat, "length") else stat.st_size

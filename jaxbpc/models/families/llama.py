@@ -4,10 +4,11 @@ Source: `modeling_llama.py` and `configuration_llama.py` of Hugging Face transfo
 defaults; arXiv 2302.13971.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm
+from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Moved, Norm, Tree
 from jaxbpc.models.fields import Fields, fit_rope, read_heads, read_rope
 
 NAMES = {
@@ -33,6 +34,45 @@ NAMES = {
 }
 # Tables that old checkpoints store and that are computed from the config.
 UNUSED = ("model.layers.{l}.self_attn.rotary_emb.inv_freq",)
+
+# MaxText's trees (AI-Hypercomputer/maxtext: llama_or_mistral_ckpt.py, param_mapping.py,
+# attentions.py). Its attention does not scale scores: queries are stored divided by √H. Llama 3.1's
+# RoPE turns neighbours there, all other the two halves of a head.
+_SCANNED = {
+    "token_embedder.embedding": Moved("model.embed_tokens.weight", "VD", "V D"),
+    "decoder.decoder_norm.scale": Moved("model.norm.weight", "D", "D"),
+    "decoder.logits_dense.kernel": Moved("lm_head.weight", "DV", "V D"),
+    "decoder.layers.pre_self_attention_layer_norm.scale": Moved(
+        "model.layers.{l}.input_layernorm.weight", "DL", "D"
+    ),
+    "decoder.layers.self_attention.query.kernel": Moved(
+        "model.layers.{l}.self_attn.q_proj.weight", "DLNH", "NH D", root="H", pairs=("llama3",)
+    ),
+    "decoder.layers.self_attention.key.kernel": Moved(
+        "model.layers.{l}.self_attn.k_proj.weight", "DLKH", "KH D", pairs=("llama3",)
+    ),
+    "decoder.layers.self_attention.value.kernel": Moved(
+        "model.layers.{l}.self_attn.v_proj.weight", "DLKH", "KH D"
+    ),
+    "decoder.layers.self_attention.out.kernel": Moved(
+        "model.layers.{l}.self_attn.o_proj.weight", "NLHD", "D NH"
+    ),
+    "decoder.layers.post_self_attention_layer_norm.scale": Moved(
+        "model.layers.{l}.post_attention_layernorm.weight", "DL", "D"
+    ),
+    "decoder.layers.mlp.wi_0.kernel": Moved("model.layers.{l}.mlp.gate_proj.weight", "DLF", "F D"),
+    "decoder.layers.mlp.wi_1.kernel": Moved("model.layers.{l}.mlp.up_proj.weight", "DLF", "F D"),
+    "decoder.layers.mlp.wo.kernel": Moved("model.layers.{l}.mlp.down_proj.weight", "FLD", "D F"),
+}
+# With scan_layers=false: the same, a tensor for each layer.
+_UNSCANNED = {
+    name.replace("layers.", "layers_{l}."): dataclasses.replace(m, axes=m.axes.replace("L", ""))
+    for name, m in _SCANNED.items()
+}
+TREES = tuple(
+    Tree("params.params.", names, unused=("step", "opt_state.*"))
+    for names in (_SCANNED, _UNSCANNED)
+)
 
 
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:

@@ -14,6 +14,7 @@ from jaxbpc.models.fields import Fields
 
 NAMES = llama.NAMES
 UNUSED = llama.UNUSED
+TREES = llama.TREES
 
 
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:

@@ -1,0 +1,234 @@
+"""Models with their BPC and benchmark scores: the paper's, and one's own → the points of each fit.
+
+Scores are fractions, by benchmark; an area's average is the mean over its benchmarks, `overall` the
+mean of the three areas' averages, as in the paper. A fit is one of these against the BPC of the
+corpus of its area.
+"""
+
+import csv
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+
+from jaxbpc import published, runs
+from jaxbpc.errors import InputError
+
+# What the paper's fits call benchmarks otherwise.
+_FIT_NAMES = {"NaturalQuestions": "NQ", "MMLU": "MMLU cloze"}
+_COLUMNS = ("model", "benchmark", "score", "score_pct", "corpus", "bpc")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is fitted: a score against the BPC of a corpus, or of all (`average`)."""
+
+    name: str
+    score: str
+    corpus: str
+    without: tuple[str, ...] = ()  # models that the paper leaves out
+    mismatch: bool = False  # another area's corpus: the paper's counter-example
+
+
+@dataclasses.dataclass
+class Model:
+    """A model: BPC by corpus with `average`, and scores by benchmark, as far as they are known."""
+
+    name: str
+    bpc: dict[str, float]
+    scores: dict[str, float]
+    ours: bool = False  # from a run or the user's scores, not the paper's
+
+
+def kinds() -> list[Kind]:
+    """The paper's fits, in its order."""
+    found = [Kind("overall", "overall", "average")]
+    for area, (corpus, _) in published.AREAS.items():
+        found.append(Kind(f"{area} avg", f"{area} avg", corpus, _without(area)))
+    for area, (corpus, benchmarks) in published.AREAS.items():
+        found += [Kind(_FIT_NAMES.get(b, b), b, corpus, _without(area)) for b in benchmarks]
+    for score, corpus, label in (
+        ("math avg", "commoncraw", "cc"),
+        ("knowledge avg", "python", "python"),
+    ):
+        found.append(Kind(f"mismatch: {score} vs {label}", score, corpus, mismatch=True))
+    return found
+
+
+def _without(area: str) -> tuple[str, ...]:
+    return published.NOT_IN_MATH if area == "math" else ()
+
+
+def paper_models() -> list[Model]:
+    """The paper's models with their scores."""
+    models: dict[str, Model] = {}
+    for row in published.scores():
+        model = models.setdefault(row.model, Model(row.model, {}, {}))
+        model.bpc[published.AREAS[row.area][0]] = row.bpc
+        average = f"{row.area} avg"
+        model.scores[average if row.benchmark == "Average" else row.benchmark] = row.score
+    for model in models.values():
+        _complete(model)
+    return list(models.values())
+
+
+def _complete(model: Model) -> None:
+    """Adds the means that follow from what is there."""
+    averages = []
+    for area, (_, benchmarks) in published.AREAS.items():
+        if all(b in model.scores for b in benchmarks):
+            mean = math.fsum(model.scores[b] for b in benchmarks) / len(benchmarks)
+            model.scores.setdefault(f"{area} avg", mean)
+        averages.append(model.scores.get(f"{area} avg"))
+    known = [average for average in averages if average is not None]
+    if len(known) == len(averages):
+        model.scores.setdefault("overall", math.fsum(known) / len(known))
+    if all(c in model.bpc for c in published.CORPORA):
+        mean = math.fsum(model.bpc[c] for c in published.CORPORA) / len(published.CORPORA)
+        model.bpc.setdefault("average", mean)
+
+
+def of_run(run: runs.Run) -> Model:
+    """A run without scores; of its corpora, those of the paper."""
+    bpc = {name: value for name, value in run.bpc().items() if name in published.CORPORA}
+    model = Model(run.name, bpc, {}, ours=True)
+    _complete(model)
+    return model
+
+
+def read_scores(
+    path: pathlib.Path, folders: list[runs.Run], paper: bool
+) -> tuple[list[Model], list[Kind]]:
+    """The user's scores, joined with runs and published models by name.
+
+    Args:
+      path: a CSV file with the columns model, benchmark, score (a fraction) or score_pct, and where
+        the paper has no such benchmark or BPC: corpus (what it is fitted against; default average)
+        and bpc (of that corpus).
+      paper: the paper's own scores are used beside these.
+
+    Returns:
+      The models of the file, and the fits of benchmarks that the paper does not have.
+
+    Raises:
+      InputError: a row that cannot be used, by its line.
+    """
+    found: dict[str, Model] = {}
+    extra: dict[str, Kind] = {}
+    asked = []
+    for line, row in _rows(path):
+        where, given = f"{path}:{line}", row["model"].strip()
+        model = _known(given, folders, paper)
+        model = found.setdefault(model.name, model)
+        benchmark, corpus = _benchmark(row, extra, where)
+        if benchmark in model.scores:
+            raise InputError(
+                f"{where}: {benchmark} of {given!r} is there already, in this file or the paper's "
+                "tables: remove the row, or leave the paper's scores out with --nopaper"
+            )
+        model.scores[benchmark] = _score(row, where)
+        if row.get("bpc"):
+            model.bpc[corpus] = _number(row["bpc"], f"{where}: bpc")
+        asked.append((where, given, model, corpus))
+    for model in found.values():
+        _complete(model)
+    for where, given, model, corpus in asked:
+        if corpus not in model.bpc:
+            raise InputError(
+                f"{where}: no BPC of {given!r} on {corpus} is known: give its run folder, or "
+                "add a column bpc"
+            )
+    return list(found.values()), list(extra.values())
+
+
+def _rows(path: pathlib.Path):
+    """(line, row) of the file. Raises InputError where it is no such table."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or []
+            if unknown := set(names) - set(_COLUMNS):
+                raise InputError(
+                    f"{path}: no column is called {', '.join(map(repr, sorted(unknown)))}: they "
+                    f"are {', '.join(_COLUMNS)}"
+                )
+            if not {"model", "benchmark"} <= set(names) or not {"score", "score_pct"} & set(names):
+                raise InputError(
+                    f"{path}: give the columns model, benchmark, and score_pct or score"
+                )
+            for row in reader:
+                if None in row.values() or None in row:
+                    raise InputError(f"{path}:{reader.line_num}: not {len(names)} fields: mend it")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise InputError(f"{path}: cannot be read ({e}): give a CSV file of scores")
+
+
+def _known(name: str, folders: list[runs.Run], paper: bool) -> Model:
+    """The model of a run, or a published one, by its name; else one of which nothing is known."""
+    for run in folders:
+        if any(
+            runs.same_name(name, n) for n in (run.name, run.folder.name, run.results.model["path"])
+        ):
+            return of_run(run)
+    if paper:
+        for model in paper_models():
+            if runs.same_name(name, model.name):
+                return model
+    for row in published.leaderboard():
+        names = next(m.names for m in published.models() if m.name == row.model)
+        if any(runs.same_name(name, alias) for n in names for alias in (n, runs.model_name(n))):
+            return Model(row.model, dict(row.bpc), {}, ours=True)
+    return Model(name, {}, {}, ours=True)
+
+
+def _benchmark(row: dict[str, str], extra: dict[str, Kind], where: str) -> tuple[str, str]:
+    """(benchmark as the paper spells it, corpus of its fit); one that it lacks goes to `extra`."""
+    name, corpus = row["benchmark"].strip(), (row.get("corpus") or "").strip()
+    if not name:
+        raise InputError(f"{where}: the benchmark has no name: give it one")
+    for kind in kinds():
+        if not kind.mismatch and any(runs.same_name(name, n) for n in (kind.name, kind.score)):
+            if corpus and corpus != kind.corpus:
+                raise InputError(f"{where}: {name} is fitted against {kind.corpus}, not {corpus}")
+            return kind.score, kind.corpus
+    kind = extra.setdefault(name, Kind(name, name, corpus or "average"))
+    if corpus and corpus != kind.corpus:
+        raise InputError(f"{where}: {name} was against {kind.corpus} above, not {corpus}: give one")
+    return kind.score, kind.corpus
+
+
+def _score(row: dict[str, str], where: str) -> float:
+    if row.get("score") and row.get("score_pct"):
+        raise InputError(f"{where}: score and score_pct are both given: leave one empty")
+    if row.get("score_pct"):
+        return _number(row["score_pct"], f"{where}: score_pct", 100) / 100
+    score = _number(row.get("score") or "", f"{where}: score")
+    if score > 1:
+        raise InputError(f"{where}: score is {score}: give a fraction, or percents as score_pct")
+    return score
+
+
+def _number(text: str, where: str, most: float = math.inf) -> float:
+    try:
+        value = float(text)
+        if not 0 <= value <= most or value == math.inf:
+            raise ValueError(text)
+        return value
+    except ValueError:
+        limit = "" if most == math.inf else f" to {most}"
+        raise InputError(f"{where} is {text!r}: give a number from 0{limit}")
+
+
+def of_kind(kind: Kind, models: list[Model]) -> tuple[list[Model], np.ndarray, np.ndarray]:
+    """(models, their BPC [n], their scores [n]) that a fit goes through."""
+    found = [
+        model
+        for model in models
+        if kind.score in model.scores
+        and kind.corpus in model.bpc
+        and (model.ours or model.name not in kind.without)
+    ]
+    x = np.array([model.bpc[kind.corpus] for model in found])
+    return found, x, np.array([model.scores[kind.score] for model in found])

@@ -1,0 +1,118 @@
+"""Run folders as the other commands read them: results, and each corpus's documents."""
+
+import dataclasses
+import math
+import pathlib
+import re
+
+from jaxbpc import intervals, published, results
+from jaxbpc.errors import InputError
+from jaxbpc.record import Record
+
+_MODEL_FIELDS = ("path", "architecture", "parameters", "dtype", "tokenizer_fingerprint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run. `name` is short, and unique among the runs that were read together."""
+
+    folder: pathlib.Path
+    name: str
+    results: results.Results
+
+    def documents(self, corpus: str) -> intervals.Documents:
+        """The documents of a corpus from the run's record.
+
+        Raises:
+          InputError: it is gone, damaged, or not the one that the results were derived from.
+        """
+        found = intervals.read(Record.open(self.folder / corpus))
+        told = self.results.corpora[corpus].nats_full
+        if told is None or not math.isclose(found.nats.sum(), told, rel_tol=1e-6):
+            raise InputError(
+                f"{self.folder / corpus}: the record adds up to {found.nats.sum():.6g} nats, "
+                f"results.json has {told}: start the run's command again to mend it"
+            )
+        return found
+
+    def bpc(self) -> dict[str, float]:
+        """BPC by corpus, as far as there is one, and `average` where there is."""
+        found = {name: r.bpc for name, r in self.results.corpora.items() if r.bpc is not None}
+        if self.results.average_bpc is not None:
+            found["average"] = self.results.average_bpc
+        return found
+
+
+def read(folders: list[str]) -> list[Run]:
+    """Reads `results.json` of each folder. Raises InputError naming the one at fault."""
+    paths = [pathlib.Path(folder).expanduser() for folder in folders]
+    where = [path.resolve() for path in paths]
+    for i, path in enumerate(where):
+        if path in where[:i]:
+            raise InputError(f"{paths[i]} is given twice: give each run once")
+    read = [_results(path / "results.json") for path in paths]
+    names = [model_name(found.model["path"]) for found in read]
+    # The same model twice, say in two dtypes: the folder tells them apart.
+    shorts = [path.name for path in where]
+    names = [s if names.count(n) > 1 else n for n, s in zip(names, shorts, strict=True)]
+    for i, name in enumerate(names):
+        if names.index(name) < i:
+            names[i] = str(paths[i])
+    return [Run(*parts) for parts in zip(paths, names, read, strict=True)]
+
+
+def _results(path: pathlib.Path) -> results.Results:
+    found = results.read(path)
+    missing = [f"model.{name}" for name in _MODEL_FIELDS if name not in found.model]
+    missing += [f"window.{name}" for name in ("block_size", "stride") if name not in found.window]
+    if missing:
+        raise InputError(f"{path} has no {', '.join(missing)}: give a finished run's folder")
+    return found
+
+
+def model_name(path: str) -> str:
+    """The short name of a model: the last part of its hub id or folder, or a file's stem."""
+    parts = [part for part in re.sub(r"#.*", "", path).replace("\\", "/").split("/") if part]
+    for part in parts:  # the hub's cache: models--OWNER--NAME/snapshots/HASH
+        if part.startswith("models--"):
+            return part.split("--")[-1]
+    return re.sub(r"\.(gguf|safetensors)$", "", parts[-1]) if parts else path
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names differ in case and punctuation alone."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]", "", name.lower())
+
+
+def unlike_published(run: Run, corpora: list[str] | None = None) -> list[str]:
+    """How a run's settings differ from those of the published numbers, one line each."""
+    found = []
+    window = run.results.window
+    want = {"block_size": published.BLOCK_SIZE, "stride": published.STRIDE}
+    for field, value in want.items():
+        if window[field] != value:
+            found.append(f"config.window.{field} is {window[field]}, the published one {value}")
+    data = run.results.config.get("data", {})
+    if data.get("samples") is not None:
+        found.append(
+            f"config.data.samples is {data['samples']}, the published numbers are of all rows"
+        )
+    if data.get("template", "{content}") != "{content}":
+        found.append(
+            f"config.data.template is {data['template']!r}, the published one '{{content}}'"
+        )
+    lines = [unlike_corpus(run, name) for name in corpora or run.results.corpora]
+    return found + [line for line in lines if line]
+
+
+def unlike_corpus(run: Run, name: str) -> str | None:
+    """How a corpus that is called as one of the paper's differs from it in size, if it does."""
+    size = published.MEGACHARACTERS.get(name)
+    have = run.results.corpora[name].characters
+    if size is None or abs(have / 1e6 - size) <= 1:
+        return None
+    return f"{name} has {have:,} characters, the paper's corpus {size} million"

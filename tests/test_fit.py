@@ -1,0 +1,252 @@
+"""The paper's fits from its tables; one's own scores and runs beside them; the command."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import run_folders
+
+from jaxbpc import fit, points, published
+from jaxbpc.errors import InputError
+
+AVERAGES = ["overall", "knowledge avg", "coding avg", "math avg"]
+# As recomputed from the paper's tables: slope, intercept.
+LINES = {
+    "overall": (-2.2407, 1.4107),
+    "knowledge avg": (-1.3916, 1.3913),
+    "coding avg": (-2.4090, 1.0213),
+    "math avg": (-2.5273, 1.4847),
+}
+
+
+@pytest.fixture(scope="module")
+def paper():
+    fitted, _ = fit.fit_scores([], None)
+    return {f.kind.name: f for f in fitted}
+
+
+def test_every_published_fit_is_there(paper):
+    assert list(paper) == list(published.fits())
+    for name, found in paper.items():
+        assert len(found.models) == published.fits()[name].n, name
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_the_papers_averages(paper, name):
+    line, want = paper[name].linear, published.fits()[name]
+    assert line.pearson == pytest.approx(want.pearson, abs=0.001)
+    assert line.rmse == pytest.approx(want.rmse, abs=0.0005)
+    assert (line.slope, line.intercept) == pytest.approx(LINES[name], abs=5e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in published.fits() if n not in AVERAGES])
+def test_the_papers_benchmarks(paper, name):
+    line, want = paper[name].linear, published.fits()[name]
+    assert line.pearson == pytest.approx(want.pearson, abs=0.004)
+    assert line.rmse == pytest.approx(want.rmse, abs=0.001)
+
+
+def test_published_tables():
+    """Averages are the means of what is beside them, and names of models are one set."""
+    assert len(published.leaderboard()) == 41
+    for row in published.leaderboard():
+        mean = math.fsum(row.bpc[c] for c in published.CORPORA) / 3
+        assert row.bpc["average"] == pytest.approx(mean, abs=0.0011), row.model
+    for model in points.paper_models():
+        for area, (_, benchmarks) in published.AREAS.items():
+            if f"{area} avg" in model.scores:
+                mean = sum(model.scores[b] for b in benchmarks) / len(benchmarks)
+                assert model.scores[f"{area} avg"] == pytest.approx(mean, abs=0.00051), model.name
+    names = [name for model in published.models() for name in model.names]
+    assert len(set(names)) == len(names)
+    assert {row.model for row in published.leaderboard()} == {m.name for m in published.models()}
+
+
+def test_a_model_of_the_paper_is_predicted(tmp_path):
+    """Mistral-7b's BPC gives the score that the lines have there."""
+    row = next(r for r in published.leaderboard() if r.model == "Mistral-7b")
+    bpc = {c: row.bpc[c] for c in published.CORPORA}
+    folder = run_folders.write_paper_run(tmp_path / "run", bpc, path="mistralai/Mistral-7B-v0.1")
+    runs = fit.runs.read([str(folder)])
+    fitted, ours = fit.fit_scores(runs, None)
+    found = {p.fit: p for p in fit.predict(ours[0], fitted)}
+    assert list(found) == [n for n in published.fits() if not n.startswith("mismatch")]
+    for name in AVERAGES:
+        slope, intercept = LINES[name]
+        assert found[name].score == pytest.approx(slope * found[name].bpc + intercept, abs=2e-4)
+        assert found[name].low < found[name].score < found[name].high
+        assert not found[name].outside
+        assert found[name].actual is None
+    assert fit.warnings(runs, list(found.values())) == []
+
+
+def test_what_speaks_against_a_prediction(tmp_path):
+    bpc = {"python": 0.9, "prose": 0.4}
+    folder = tmp_path / "run"
+    corpora = {name: run_folders.given(value) for name, value in bpc.items()}
+    run_folders.write_results(folder, corpora, path="gpt2", data={"samples": 5})
+    runs = fit.runs.read([str(folder)])
+    fitted, ours = fit.fit_scores(runs, None)
+    predictions = fit.predict(ours[0], fitted)
+    # Of the run's corpora only one is the paper's: nothing is said of an average.
+    assert [p.fit for p in predictions] == ["coding avg", "HumanEval", "MBPP", "DS-1000"]
+    assert all(p.outside for p in predictions)
+    told = "\n".join(fit.warnings(runs, predictions))
+    assert "config.data.samples is 5" in told
+    assert "python has 1,000 characters, the paper's corpus 98 million" in told
+    assert "outside the fitted range of coding avg, HumanEval" in told
+
+
+def scores(tmp_path, text):
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_scores_of_ones_own(tmp_path):
+    """A run with scores is a point of the fit, and predicted by the other points alone."""
+    bpc = {"commoncraw": 0.6, "python": 0.3, "arxiv_math": 0.45}
+    folder = run_folders.write_paper_run(tmp_path / "run", bpc, path="me/mine")
+    text = "model,benchmark,score_pct\nmine,HumanEval,30\nMine,mbpp,40\nmine,DS-1000,20\n"
+    runs = fit.runs.read([str(folder)])
+    fitted, ours = fit.fit_scores(runs, scores(tmp_path, text))
+    by_name = {f.kind.name: f for f in fitted}
+    coding = by_name["coding avg"]
+    assert [m.name for m in coding.models][-1] == "mine"
+    assert coding.linear.y[-1] == pytest.approx(0.3)
+    assert len(coding.linear.x) == 29
+    assert len(by_name["overall"].linear.x) == 19
+    found = {p.fit: p for p in fit.predict(ours[0], fitted)}["coding avg"]
+    assert found.actual == pytest.approx(0.3)
+    assert found.score == pytest.approx(-2.4090 * 0.3 + 1.0213, abs=2e-4)
+
+
+def test_a_benchmark_that_the_paper_lacks(tmp_path):
+    rows = ["Llama-2-7b,BBH,0.39", "meta-llama/Llama-2-13b-hf,BBH,0.47", "Llama-2-70b,BBH,0.65"]
+    text = "\n".join(["model,benchmark,score", *rows])
+    fitted, _ = fit.fit_scores([], scores(tmp_path, text), only=["bbh"])
+    assert [m.name for m in fitted[0].models] == ["Llama-2-7b", "Llama-2-13b", "Llama-2-70b"]
+    # The paper's mean over its three corpora; without its scores, the leaderboard's.
+    assert fitted[0].linear.x[0] == pytest.approx((0.612 + 0.354 + 0.5) / 3)
+    fitted, _ = fit.fit_scores([], scores(tmp_path, text), paper=False)
+    assert [f.kind.name for f in fitted] == ["BBH"]
+    assert fitted[0].linear.x[0] == 0.488
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model,benchmark\na,b\n", "model, benchmark, and score_pct or score"),
+        ("model,benchmark,score,colour\na,b,1,red\n", "no column is called 'colour'"),
+        ("model,benchmark,score\nLlama-2-7b,MMLU,0.4\n", r"scores\.csv:2: MMLU .* --nopaper"),
+        ("model,benchmark,score\nnew,MMLU,0.4\n", r"scores\.csv:2: no BPC of 'new' on commoncraw"),
+        ("model,benchmark,score\nLlama-3-8b,MBPP,40\n", "score_pct"),
+        ("model,benchmark,score_pct\nLlama-3-8b,MBPP,101\n", "a number from 0 to 100"),
+        ("model,benchmark,score_pct\nLlama-3-8b,MBPP,nan\n", "'nan': give a number"),
+        ("model,benchmark,score_pct\nLlama-3-8b,MBPP\n", r"scores\.csv:2: not 3 fields"),
+        ("model,benchmark,score,corpus\nYi-6b,MBPP,0.1,arxiv_math\n", "against python"),
+    ],
+)
+def test_scores_at_fault(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        fit.fit_scores([], scores(tmp_path, text))
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "jaxbpc.fit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command(tmp_path):
+    bpc = {"commoncraw": 0.6, "python": 0.3, "arxiv_math": 0.45}
+    folder = run_folders.write_paper_run(tmp_path / "run", bpc, path="me/mine")
+    plot, data = tmp_path / "fits.svg", tmp_path / "fits.json"
+    done = command(folder, "--plot", plot, "--json", data)
+    assert done.returncode == 0, done.stderr
+    assert "overall" in done.stdout
+    assert "-0.931 0.031" in done.stdout
+    drawn = plot.read_text()
+    assert "Llama-2-70b" in drawn
+    assert "mine (predicted)" in drawn
+    found = json.loads(data.read_text())
+    assert len(found["fits"]) == 18
+    assert found["predictions"][0]["model"] == "mine"
+
+
+def test_the_power_command(tmp_path):
+    sizes = [1e8, 3e8, 1e9, 3e9, 1e10]
+    rows = [f"{x:g},{0.4 + 0.3 * (x / 1e8) ** -0.25!r}" for x in sizes]
+    for i, x in enumerate(sizes):
+        bpc = {"python": 0.4 + 0.3 * (x / 1e8) ** -0.25}
+        path = tmp_path / f"run{i}"
+        run_folders.write_paper_run(path, bpc, path=f"me/{i}", model={"parameters": int(x)})
+    (tmp_path / "sizes.csv").write_text("\n".join(["parameters,bpc", *rows]))
+    named = [f"{x:g},run{i}" for i, x in enumerate(sizes)]
+    (tmp_path / "tokens.csv").write_text("\n".join(["tokens,run", *named]))
+    for sources in (
+        [tmp_path / "sizes.csv"],
+        [tmp_path / f"run{i}" for i in range(5)],
+        [tmp_path / "tokens.csv", "--x=tokens"],
+    ):
+        data, plot = tmp_path / "law.json", tmp_path / "law.png"
+        done = command("power", *sources, "--at=1e11", "--json", data, "--plot", plot)
+        assert done.returncode == 0, done.stderr
+        assert "outside the fitted range" in done.stdout
+        found = json.loads(data.read_text())
+        assert found["floor"] == pytest.approx(0.4, abs=1e-6)
+        assert found["exponent"] == pytest.approx(0.25, abs=1e-6)
+        want = 0.4 + 0.3 * 1000**-0.25
+        assert found["predictions"][0]["bpc"] == pytest.approx(want, abs=1e-6)
+        assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bpc_that_does_not_fall_is_no_power_law(tmp_path):
+    (tmp_path / "up.csv").write_text("parameters,bpc\n1,0.5\n2,0.6\n3,0.7\n4,0.8\n")
+    done = command("power", tmp_path / "up.csv")
+    assert done.returncode == 2
+    assert "does not fall with parameters" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "absent/results.json: no readable results"),
+        (["--fits=nonsense"], "no fit 'nonsense': give of overall"),
+        (["--scores=absent.csv"], "absent.csv: cannot be read"),
+        (["--plot=figure.bmp"], ".svg or .png"),
+        (["power"], "give run folders or a CSV file"),
+        (["power", "absent.csv"], "absent.csv: cannot be read"),
+        (["--json=absent/fits.json"], "absent/fits.json: cannot be written"),
+        (["--plot=absent/fits.svg"], "absent/fits.svg: cannot be written"),
+        (["--nopaper"], "no benchmark has scores of 3 models"),
+    ],
+)
+def test_what_is_at_fault(arguments, message):
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_matplotlib_is_not_needed_without_a_plot():
+    code = "import sys, jaxbpc.fit; jaxbpc.fit.fit_scores([], None); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"jax", "matplotlib", "transformers", "pandas"} & set(done.stdout.split())
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    from jaxbpc import plots
+
+    fitted, _ = fit.fit_scores([], None, only=AVERAGES)
+    for name in ("one.svg", "other.svg"):
+        plots.scores(fitted, [], "linear", tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+    assert np.isfinite(fitted[0].linear.left_out).all()

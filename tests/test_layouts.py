@@ -1,0 +1,177 @@
+"""Layouts over devices and processes: the same nats as one process, each byte read by one of them.
+
+The oracle of bytes is the kernel's count of what each process reads.
+"""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import test_load
+import tiny
+from test_parity import ONE, scored
+
+from jaxbpc import sharding
+from jaxbpc.models.arch import Parts
+from jaxbpc.models.decoder import Decoder, parameters
+from jaxbpc.models.families import FAMILIES
+from jaxbpc.record import Record
+from jaxbpc.weights import load, names, save
+from jaxbpc.weights.assemble import assemble
+
+DENSE = tiny.CONFIG | {
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+}
+EXPERTS = {
+    "model_type": "mixtral",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 8,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "vocab_size": tiny.VOCAB,
+}
+# Processes of two devices each → the layouts of each model.
+LAYOUTS = {
+    2: {
+        "dense": [(4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 1), (2, 1, 2), (1, 2, 2)],
+        "experts": [(4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 1), (2, 1, 2), (1, 2, 2)],
+        "orbax": [(4, 1, 1), (1, 4, 1), (1, 2, 2)],
+    },
+    4: {
+        "dense": [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 4, 1), (1, 4, 2), (1, 2, 4), (2, 2, 2)],
+        "experts": [(1, 8, 1), (1, 1, 8), (2, 4, 1), (1, 4, 2)],
+        "orbax": [(1, 1, 8), (2, 2, 2)],
+    },
+    # One device each: three divides none of the sizes, all is left whole.
+    3: {"dense": [(3, 1, 1), (1, 3, 1), (1, 1, 3)], "experts": [(1, 1, 3)], "orbax": [(1, 3, 1)]},
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with models, a corpus, and what one process on one device makes of them."""
+    place = tmp_path_factory.mktemp("layouts")
+    tiny.make_model(place / "tiny")
+    tiny.write_corpus(place / "data" / "text.jsonl", tiny.TEXTS)
+    for name, config in (("dense", DENSE), ("experts", EXPERTS)):
+        weights = test_load.random_weights(config)
+        test_load.write(place / name, config, weights)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            (place / name / file).write_bytes((place / "tiny" / file).read_bytes())
+    save.convert(str(place / "dense"), str(place / "orbax"))
+    run(place, 1, {name: (name, ONE) for name in ("dense", "experts", "orbax")}, devices=1)
+    return place
+
+
+def run(place, n_processes, jobs, devices=2):
+    """Runs jobs, name → (model, mesh), in processes; returns what each found."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    folder = place / f"of-{n_processes}"
+    folder.mkdir(exist_ok=True)
+    work = {
+        "address": address,
+        "processes": n_processes,
+        "devices": devices,
+        "data": str(place / "data"),
+        "jobs": {name: (str(place / model), mesh) for name, (model, mesh) in jobs.items()},
+    }
+    (folder / "jobs.json").write_text(json.dumps(work))
+    environment = os.environ | {"XLA_FLAGS": "", "JAXBPC_CACHE": str(place / "cache")}
+    worker = pathlib.Path(__file__).with_name("layouts_worker.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, worker, folder / "jobs.json", str(k)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(n_processes)
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=1200)
+        assert process.returncode == 0, err
+    return [json.loads((folder / f"jobs.{k}").read_text()) for k in range(n_processes)]
+
+
+def nll(place, n_processes, name):
+    return Record.open(place / f"of-{n_processes}" / name / "text").read("nll")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n_processes", LAYOUTS)
+def test_layouts_over_processes(place, n_processes):
+    jobs = {
+        f"{model}-{'-'.join(map(str, mesh))}": (model, mesh)
+        for model, meshes in LAYOUTS[n_processes].items()
+        for mesh in meshes
+    }
+    alone = json.loads((place / "of-1" / "jobs.0").read_text())
+    found = run(place, n_processes, jobs, devices=1 if n_processes == 3 else 2)
+    for name, (model, _) in jobs.items():
+        n_bytes = load.n_bytes(load.open_checkpoint(place / model))
+        assert n_bytes > 20e6
+        assert alone[model]["n_read"] >= n_bytes  # the count sees what is read
+        share = 1 if n_processes == 3 else 1 / n_processes
+        for each in (process[name] for process in found):
+            assert each["nats"] == pytest.approx(alone[model]["nats"], rel=1e-6), name
+            assert each["fingerprint"] == alone[model]["fingerprint"], name
+            assert each["n_read"] < 1.01 * n_bytes * share + (1 << 18), name
+        np.testing.assert_allclose(
+            nll(place, n_processes, name), nll(place, 1, model), rtol=1e-5, atol=1e-5, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("mesh_shape", [(2, 4, 1), (2, 2, 2), (4, 1, 2)], ids=str)
+def test_no_whole_copy_on_the_way(mesh_shape, capfd):
+    """From where processes read a tensor to where it is used: XLA tells where it finds no way."""
+    mesh = sharding.make_mesh(mesh_shape)
+    arch = FAMILIES["llama"].to_arch(DENSE, "config.json")
+    model = load.placed(Decoder(arch, np.dtype("float32"), "xla"), mesh)
+    for name, variable in parameters(model).items():
+        target = variable.get_value()
+        value = np.arange(np.prod(target.shape), dtype=np.float32).reshape(target.shape)
+        layout = sharding.spread(target.shape, mesh, None, target.sharding)
+        assert layout.shard_shape(target.shape)[0] * 8 == target.shape[0]
+        fill = names.Fill((name,), Parts((name,)))
+        made = assemble(arch, [fill], [target], [[jax.device_put(value, layout)]], [[]])
+        assert made[0].sharding.is_equivalent_to(target.sharding, value.ndim)
+        np.testing.assert_array_equal(made[0], value)
+    assert "rematerialization" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "mesh", [(1, 2, 3), pytest.param((3, 1, 1), marks=pytest.mark.long)], ids=str
+)
+def test_sizes_that_the_mesh_does_not_divide(mesh, tmp_path):
+    """Six heads and three for keys: some of the axes divide some of the sizes."""
+    config = tiny.CONFIG | {
+        "hidden_size": 50,
+        "intermediate_size": 51,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "head_dim": 8,
+        "vocab_size": 131,
+    }
+    test_load.write(tmp_path / "hf", config, test_load.random_weights(config))
+    save.convert(str(tmp_path / "hf"), str(tmp_path / "ox"))
+    want = scored(tmp_path / "hf", ONE)
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(scored(tmp_path / "hf", mesh), want, rtol=0, atol=2e-5)
+    np.testing.assert_array_equal(
+        test_load.loaded(tmp_path / "ox", mesh)[1], test_load.loaded(tmp_path / "hf")[1]
+    )
