@@ -12,7 +12,7 @@ import logging
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -21,12 +21,13 @@ import numpy as np
 import jaxbpc
 from jaxbpc import config as config_lib
 from jaxbpc import distributed, intervals, lives, reduce, sharding
+from jaxbpc import results as results_lib
 from jaxbpc.data import batches
 from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
-from jaxbpc.record import Record, write_json
+from jaxbpc.record import Record
 from jaxbpc.results import CorpusResult, Results
 from jaxbpc.weights import source
 
@@ -71,17 +72,15 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
                 records = _open_records(workdir, job, what)
             life = _begin_life(workdir, job, records)
         scoring = time.monotonic()
-        try:
+        with _put_to_rest(records, life):
             n_scored = _score_all(job, loaded, records, life)
-        finally:
-            life.save()
         done = time.monotonic()
         results = None
         with distributed.together("reducing the record"):
             if distributed.is_writer():
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
-                write_json(workdir / "results.json", results.to_json())
+                results_lib.write(workdir / "results.json", results)
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
 
 
@@ -105,6 +104,23 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "batch_per_device": job.layout.batch_per_device,
     }
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
+
+
+@contextlib.contextmanager
+def _put_to_rest(records: dict[str, Record], life: lives.Life) -> Iterator[None]:
+    """Seals what the body wrote, also where a signal ended it; a fault leaves it as it is."""
+
+    def rest() -> None:
+        for record in records.values():
+            record.rest()
+        life.save()
+
+    try:
+        yield
+    except Stopped:
+        rest()
+        raise
+    rest()
 
 
 def _score_all(job: Job, loaded: Loaded, records: dict[str, Record], life: lives.Life) -> int:

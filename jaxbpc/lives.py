@@ -6,6 +6,7 @@ life did not live to write down is found in the record and counted as its own.
 
 import contextlib
 import datetime
+import logging
 import pathlib
 import signal
 import threading
@@ -19,6 +20,7 @@ import jax
 from jaxbpc.errors import InputError
 from jaxbpc.record import read_checked, write_checked
 
+log = logging.getLogger(__name__)
 _SAVE_S = 10.0
 
 
@@ -112,4 +114,11 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:
-    return read_checked(path, "remove it, the record is kept")["lives"] if path.exists() else []
+    """The lives that a workdir has had. They are no part of the number: damaged, they are gone."""
+    if not path.exists():
+        return []
+    try:
+        return read_checked(path, "the lives until now are counted as one")["lives"]
+    except InputError as e:
+        log.warning("%s", e)
+        return []

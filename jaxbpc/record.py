@@ -6,13 +6,14 @@
   token_ids       [N] uint32
   token_char_end  [N] int64     characters of the corpus up to the token's end; -1: unknown
   documents       [n, 6] int64  first token, characters, bytes, row in the file, date, subset
-  record.json                   what was scored and how, digests of the arrays, subsets' names
+  record.json                   what was scored and how, digests, subsets' names; its own checksum
 
 A window is done when ALL its targets are finite: a write over two chunks is not atomic, a write of
 one chunk is. So a record that was killed at any moment holds right values or NaN, never others.
 TensorStore writes a chunk to a file beside it, syncs that, renames it and syncs the folder before
 it says that the write is done: what is done outlives a power cut. What is damaged later shows in a
-checksum; the run that goes on mends what it knows, and scores again what it does not.
+chunk's checksum; of a record at rest also in its digest, which tells chunks that changed places. A
+run that goes on mends what it knows, and scores again what it does not.
 Process 0 alone writes. This module never imports jax: reports read records on a laptop.
 """
 
@@ -34,6 +35,7 @@ from jaxbpc.errors import InputError
 log = logging.getLogger(__name__)
 
 VERSION = 2
+_STRANGE = "a chunk is missing, or is another one"
 DOCUMENT_COLUMNS = ("first_token", "characters", "bytes", "row", "date", "subset")
 _CHUNK_TOKENS = 65_536
 _DTYPES = {"nll": "float32", "token_ids": "uint32", "token_char_end": "int64", "documents": "int64"}
@@ -70,12 +72,14 @@ class Record:
                 return cls._create(folder, settings, arrays, tokens.subsets)
             meta = _read_meta(folder, f"remove {folder}, it is scored again")
             _check_same(folder, meta, settings, arrays)
-            _mend(folder, arrays)
-            return cls.open(folder)
+            _mend(folder, arrays, meta["nll_digests"])
+            record = cls(folder, meta)
+            record._set_digests([])
+            return record
         except (OSError, ValueError) as e:
             raise InputError(
-                f"{folder}: cannot write the record ({_one_line(e)}): make space there, or "
-                "give another --workdir"
+                f"{folder}: the record cannot be read or written ({_one_line(e)}): make space "
+                "there, mend what that says, or give another --workdir"
             )
 
     @classmethod
@@ -97,6 +101,7 @@ class Record:
             "n_documents": len(arrays["documents"]),
             "document_columns": list(DOCUMENT_COLUMNS),
             "digests": _digests(arrays),
+            "nll_digests": [],
             "subsets": subsets,
         }
         write_checked(folder / "record.json", meta)
@@ -105,13 +110,18 @@ class Record:
     def read(self, name: str) -> np.ndarray:
         """One array, whole: `nll`, `token_ids`, `token_char_end` or `documents`."""
         try:
-            if name == "nll":
-                return self._nll.read().result()
-            values = _open_array(self.folder, name, self._shape(name)).read().result()
+            array = self._nll
+            if name != "nll":
+                array = _open_array(self.folder, name, self._shape(name))
+            values = array.read().result()
         except ValueError as e:
             raise _damaged(self.folder, name, _one_line(e))
-        if _digests({name: values})[name] != self.meta["digests"][name]:
-            raise _damaged(self.folder, name, "a chunk is missing, or an older one")
+        if name == "nll":
+            same = not _strangers(values, self.meta["nll_digests"])
+        else:
+            same = _digest(name, values) == self.meta["digests"][name]
+        if not same:
+            raise _damaged(self.folder, name, _STRANGE)
         return values
 
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -137,6 +147,8 @@ class Record:
         Raises:
           InputError: the record cannot be written, or is gone.
         """
+        if self.meta["nll_digests"]:
+            self._set_digests([])
         # TensorStore would make the folders again and write into what is no record.
         try:
             os.stat(self.folder / "record.json")
@@ -153,6 +165,18 @@ class Record:
         writes, self._writes = self._writes, []
         for future in writes:
             _wait(future, self.folder)
+
+    def rest(self) -> None:
+        """Flushes, and writes down digests of the chunks that are scored whole.
+
+        They hold until the next write.
+        """
+        self.flush()
+        self._set_digests(_chunk_digests(self.read("nll")))
+
+    def _set_digests(self, digests: list[str | None]) -> None:
+        self.meta["nll_digests"] = digests
+        write_checked(self.folder / "record.json", self.meta)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -176,16 +200,18 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def write_checked(path: pathlib.Path, fields: dict[str, Any]) -> None:
-    """Writes fields as JSON with a checksum, for `read_checked`."""
-    write_json(path, {"sha256": fingerprint(fields)} | fields)
+    """Writes fields as JSON with a checksum at the end, for `read_checked`."""
+    write_json(path, {**fields, "checksum": fingerprint(fields)})
 
 
 def read_checked(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     """The fields that `write_checked` wrote. Raises InputError with the file and a remedy."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        if fields.pop("sha256", None) != fingerprint(fields):
-            raise ValueError("not what this version of jaxbpc wrote")
+        if "checksum" not in fields:
+            raise ValueError("it has no checksum, as another version of jaxbpc wrote it")
+        if fields.pop("checksum") != fingerprint(fields):
+            raise ValueError("its checksum is another: it is damaged, or was edited")
         return fields
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise InputError(f"{path}: cannot be read ({_one_line(e)}): {remedy}")
@@ -227,8 +253,8 @@ def _check_same(folder: pathlib.Path, meta: dict[str, Any], settings, arrays) ->
         )
 
 
-def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    """Puts right what can be read no more: all but `nll` is known, and that is scored again."""
+def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list) -> None:
+    """Puts right what is damaged: all but `nll` is known, and that is scored again."""
     empty = np.full(len(arrays["token_ids"]), np.nan, np.float32)
     for name, values in {"nll": empty, **arrays}.items():
         try:
@@ -240,14 +266,18 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
         for i in range(0, len(values), _CHUNK_TOKENS):
             good = values[i : i + _CHUNK_TOKENS]
             piece = array[i : i + len(good)]
+            number = i // _CHUNK_TOKENS
             try:
-                read, why = piece.read().result(), "a chunk is missing, or an older one"
-                if name == "nll" or np.array_equal(read, good):
+                read, why = piece.read().result(), _STRANGE
+                if name == "nll" and not _strangers(read, nll_digests[number : number + 1]):
+                    continue
+                if name != "nll" and np.array_equal(read, good):
                     continue
             except ValueError as e:
                 why = _one_line(e)
-            chunk = [str(i // _CHUNK_TOKENS), *["0"] * (values.ndim - 1)]
-            path = folder.joinpath(name, "c", *chunk)
+            path = folder.joinpath(name, "c", str(number), *["0"] * (values.ndim - 1))
+            if path.exists():
+                path.read_bytes()  # what cannot be read at all may be good: an error, not mended
             log.warning("%s is mended: %s", path, why)
             path.unlink(missing_ok=True)  # or it would be read again, for what is beyond the end
             piece.write(np.asarray(good)).result()
@@ -282,10 +312,27 @@ def _write(array, values: np.ndarray) -> None:
 
 def _digests(arrays: dict[str, np.ndarray]) -> dict[str, str]:
     """SHA-256 of each array's values."""
-    return {
-        name: hashlib.sha256(np.ascontiguousarray(values, _DTYPES[name])).hexdigest()
-        for name, values in arrays.items()
-    }
+    return {name: _digest(name, values) for name, values in arrays.items()}
+
+
+def _digest(name: str, values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values, _DTYPES[name])).hexdigest()
+
+
+def _chunk_digests(nll: np.ndarray) -> list[str | None]:
+    """SHA-256 of each chunk that is scored whole, but for token 0 of the stream; else None."""
+    digests: list[str | None] = []
+    for i in range(0, len(nll), _CHUNK_TOKENS):
+        chunk = nll[i : i + _CHUNK_TOKENS]
+        whole = np.isfinite(chunk[1 if i == 0 else 0 :]).all()
+        digests.append(_digest("nll", chunk) if whole else None)
+    return digests
+
+
+def _strangers(nll: np.ndarray, digests: list[str | None]) -> bool:
+    """Whether chunks of `nll` are not those that `digests` were taken of."""
+    pairs = zip(_chunk_digests(nll), digests, strict=False)
+    return any(want is not None and have != want for have, want in pairs)
 
 
 def _sync(folder: pathlib.Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import types
 
 import numpy as np
 
@@ -94,7 +95,10 @@ def write_scored_run(folder, corpora, plan=(100, 40), rows=None, **fields):
         entries[name] = intervals.added(result, intervals.per_document(nll, documents))
         ids = np.arange(len(nll), dtype=np.uint32)
         settings = {"corpus_sha256": sha256}
-        record = Record.create(folder / name, settings, ids, ids.astype(np.int64), documents, [])
+        stream = types.SimpleNamespace(
+            token_ids=ids, token_char_end=ids.astype(np.int64), documents=documents, subsets=[]
+        )
+        record = Record.open_or_create(folder / name, settings, stream)
         record.write(0, nll)
-        record.flush()
+        record.rest()
     return write_results(folder, entries, **fields)

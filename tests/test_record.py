@@ -1,6 +1,7 @@
 """The record on disk: what is done, what is damaged, what belongs to another run."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record, write_json
+from jaxbpc.record import Record, read_checked, write_checked, write_json
 
 N = 70_000  # more than one chunk
 PLAN = Plan(N, 100, 40)
@@ -72,8 +73,9 @@ def damages(data):
     yield "emptied", b""
     yield "cut", data[:-10]
     yield "halved", data[: len(data) // 2]
+    yield "zeroed", bytes(len(data))
     random = np.random.RandomState(len(data))
-    for k in [0, len(data) - 1, *random.randint(0, len(data), 40)]:
+    for k in [0, len(data) - 1, *random.randint(0, len(data), 4)]:
         flipped = bytearray(data)
         flipped[k] ^= 1 << (k % 8)
         yield f"bit flipped in byte {k}", bytes(flipped)
@@ -123,6 +125,35 @@ def test_a_reader_names_what_is_damaged(record, name):
             Record.open(record.folder).read(name)
 
 
+def test_chunks_of_a_record_at_rest_that_changed_places(record):
+    """Each has its own checksum: only their digests tell."""
+    n = 3 * 65_536
+    record = Record.open_or_create(record.folder.with_name("long"), SETTINGS, stream(n))
+    record.write(1, loss(1, 2 * 65_536 + 100))
+    record.rest()
+    chunks = [record.folder / "nll" / "c" / str(i) for i in range(2)]
+    data = [chunk.read_bytes() for chunk in chunks]
+    for chunk, other in zip(chunks, data[::-1], strict=True):
+        chunk.write_bytes(other)
+    with pytest.raises(InputError, match=r"nll is damaged .a chunk is missing, or is"):
+        Record.open(record.folder).read("nll")
+    again = Record.open_or_create(record.folder, SETTINGS, stream(n))
+    done = np.isfinite(again.read("nll"))
+    assert done.nonzero()[0].tolist() == list(range(2 * 65_536, 2 * 65_536 + 100))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc has files that fail as a bad disk does")
+def test_what_cannot_be_read_is_kept(record):
+    """A disk that fails for a while is no reason to throw away what it holds."""
+    score_all(record)
+    chunk = record.folder / "nll" / "c" / "0"
+    chunk.unlink()
+    chunk.symlink_to("/proc/self/mem")
+    with pytest.raises(InputError, match=rf"{record.folder}: .*Errno 5\] Input/output error.*mend"):
+        Record.open_or_create(record.folder, SETTINGS, stream())
+    assert chunk.is_symlink()
+
+
 def test_a_record_that_vanishes(record):
     record.folder.rename(record.folder.with_name("away"))
     with pytest.raises(InputError, match=f"{record.folder} has vanished"):
@@ -146,10 +177,28 @@ def test_an_unfinished_record_is_made_anew(record):
     assert len(again.read("nll")) == 50
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"version": 99}', '{"version": 1'])
-def test_what_is_no_record(record, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "cannot be read"),
+        ("[]", "no checksum"),
+        ('{"version": 1}', "no checksum, as another version of jaxbpc"),
+        ('{"version": 2', "cannot be read"),
+        ('{"version": 2, "checksum": "1f"}', "its checksum is another"),
+    ],
+)
+def test_what_is_no_record(record, content, words):
     (record.folder / "record.json").write_text(content)
-    with pytest.raises(InputError, match=str(record.folder)):
+    with pytest.raises(InputError, match=rf"{record.folder}/record.json: .*{words}"):
+        Record.open(record.folder)
+    with pytest.raises(InputError, match=f"{words}.*: remove {record.folder}"):
+        Record.open_or_create(record.folder, SETTINGS, stream())
+
+
+def test_a_record_of_another_version(record):
+    meta = read_checked(record.folder / "record.json", "")
+    write_checked(record.folder / "record.json", meta | {"version": 3})
+    with pytest.raises(InputError, match=r"record\.json: version 3, this jaxbpc reads 2: give"):
         Record.open(record.folder)
 
 

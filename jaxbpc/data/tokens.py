@@ -11,6 +11,7 @@ what it rebuilds differs between versions of transformers.
 
 import dataclasses
 import hashlib
+import logging
 import os
 import pathlib
 import shutil
@@ -24,7 +25,8 @@ from jaxbpc.config import fingerprint
 from jaxbpc.data import audit, corpora, tiktoken
 from jaxbpc.errors import InputError
 
-_VERSION = 4  # of the cache's layout and of the rules above
+log = logging.getLogger(__name__)
+_VERSION = 5  # of the cache's layout and of the rules above
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -117,6 +119,8 @@ def stream(
 ) -> TokenStream:
     """The tokens of corpus file `path`, from the cache where they have been made before.
 
+    A cache that is damaged is made again.
+
     Args:
       progress: called with the number of characters of each batch that was tokenised.
 
@@ -140,19 +144,24 @@ def stream(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
-            if not (folder / "meta.json").exists():
-                _tokenize(path, tokenizer_folder, folder, samples, template, progress)
+            if (folder / "meta.json").exists():
+                try:
+                    return _open(folder, sha256)
+                except InputError as e:
+                    log.warning("%s", e)
+            _tokenize(path, tokenizer_folder, folder, samples, template, progress)
+            return _open(folder, sha256)
     except OSError as e:
         raise InputError(
             f"{folder}: the token cache cannot be written ({e.strerror}): give another folder "
             "in the environment variable JAXBPC_CACHE"
         )
-    return _open(folder, sha256)
 
 
 def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
+    """The stream that a folder of the cache holds. Raises InputError where it is damaged."""
     arrays = {}
-    remedy = f"remove {folder}, it is made again"
+    remedy = "it is made again"
     meta = record.read_checked(folder / "meta.json", remedy)
     try:
         for name, dtype in _ARRAYS.items():
