@@ -23,6 +23,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,8 @@ def _check_same(folder: pathlib.Path, meta: dict[str, Any], settings, arrays) ->
     want = json.loads(json.dumps(settings))
     if have != want:
         names = sorted(k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
+        if "dtype" in names and "weights" in names:  # theirs is of the weights in that dtype
+            names.remove("weights")
         raise InputError(
             f"{folder} belongs to a run with other settings ({', '.join(names)} differ): "
             "give another --workdir, or remove this one"
@@ -363,4 +366,7 @@ def _wait(future: ts.Future, folder: pathlib.Path) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """An error's text, short; of TensorStore's long ones about files, what the system said."""
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from damages import damages
 
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
@@ -65,20 +66,6 @@ def test_arrays_come_back(record):
     np.testing.assert_array_equal(record.read("documents"), [[0, N, N + 5, 0, -1, 0]])
     assert np.isnan(record.read("nll")).all()
     assert Record.open(record.folder).meta["subsets"] == ["a"]
-
-
-def damages(data):
-    """(what, the bytes of a file after it; None: no file) of each kind of damage."""
-    yield "deleted", None
-    yield "emptied", b""
-    yield "cut", data[:-10]
-    yield "halved", data[: len(data) // 2]
-    yield "zeroed", bytes(len(data))
-    random = np.random.RandomState(len(data))
-    for k in [0, len(data) - 1, *random.randint(0, len(data), 4)]:
-        flipped = bytearray(data)
-        flipped[k] ^= 1 << (k % 8)
-        yield f"bit flipped in byte {k}", bytes(flipped)
 
 
 def test_damage_of_every_file_is_mended_scored_again_or_named(record):
