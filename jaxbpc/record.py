@@ -151,13 +151,7 @@ class Record:
         if self.meta["nll_digests"]:
             self._set_digests([])
         # TensorStore would make the folders again and write into what is no record.
-        try:
-            os.stat(self.folder / "record.json")
-        except OSError as e:
-            raise InputError(
-                f"{self.folder} has vanished under this run ({e.strerror}): bring it back and "
-                "start the same command again, what is gone is scored again"
-            )
+        _check_there(self.folder)
         self._writes = [f for f in self._writes if not _finished(f, self.folder)]
         self._writes.append(self._nll[first : first + len(nll)].write(np.array(nll, np.float32)))
 
@@ -359,9 +353,21 @@ def _wait(future: ts.Future, folder: pathlib.Path) -> None:
     try:
         future.result()
     except ValueError as e:
+        _check_there(folder)
         raise InputError(
             f"{folder}/nll: cannot write ({_one_line(e)}): make space, or mend what that says, and "
             "start the same command again, what is scored is kept"
+        )
+
+
+def _check_there(folder: pathlib.Path) -> None:
+    """Raises InputError where a record is gone, as a disk is that was unplugged."""
+    try:
+        os.stat(folder / "record.json")
+    except OSError as e:
+        raise InputError(
+            f"{folder} has vanished under this run ({e.strerror}): bring it back and start the "
+            "same command again, what is gone is scored again"
         )
 
 

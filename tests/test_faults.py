@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import tiny
 from damages import damages
 
 from jaxbpc import config as config_lib
 from jaxbpc import distributed, evaluate, results, runs
+from jaxbpc.data import windows
 from jaxbpc.errors import InputError, Stopped
 from jaxbpc.record import Record
 
@@ -71,6 +71,18 @@ def numbers(result):
     return result.corpora, result.average_bpc, result.fingerprint
 
 
+def goes_on(place, workdir, want):
+    """The run ends with the right digits, and scores again what is not on disk alone."""
+    record = Record.open(workdir / "text")
+    plan = windows.Plan(len(record.read("nll")), 256, 200)
+    left = len(record.undone(plan))
+    result = run(place, workdir)
+    assert numbers(result) == want
+    # The failed run's process is this one: what it had begun to write may have been written.
+    assert result.runs[-1]["windows_scored"] <= left
+    assert sum(life["windows_scored"] for life in result.runs) == plan.n_all_windows
+
+
 @contextlib.contextmanager
 def after_step(number, do):
     """Calls `do` in a run's loop when the step of that number is dispatched."""
@@ -124,11 +136,7 @@ def test_a_disk_that_becomes_full(place, disk, step, want):
     with after_step(step, lambda: fill(disk)), pytest.raises(InputError, match=f"{disk}/run"):
         run(place, disk / "run")
     (disk / "ballast").unlink()
-    kept = np.isfinite(Record.open(disk / "run" / "text").read("nll")).sum()
-    result = run(place, disk / "run")
-    assert numbers(result) == want
-    assert (kept > 0) == (step > 0)
-    assert result.runs[-1]["windows_scored"] <= 8 * (STEPS + 3 - step)
+    goes_on(place, disk / "run", want)
 
 
 def test_a_full_disk_through_the_command(place, disk, want):
@@ -142,7 +150,7 @@ def test_a_full_disk_through_the_command(place, disk, want):
     assert numbers(results.read(disk / "run" / "results.json")) == want
 
 
-@pytest.mark.parametrize("kib", [0, 100, 400, 900])
+@pytest.mark.parametrize("kib", [0, 100, 400, 850])
 def test_a_full_disk_under_the_cache(place, disk, kib, want, monkeypatch):
     monkeypatch.setenv("JAXBPC_CACHE", str(disk))
     fill(disk, kib)
@@ -155,22 +163,21 @@ def test_a_full_disk_under_the_cache(place, disk, kib, want, monkeypatch):
 def test_a_disk_that_goes_away(place, disk, want):
     away = place / "away"
     away.mkdir()
-
-    def unmount():
-        subprocess.run(["mount", "--bind", str(disk), str(away)], check=True)
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-    with (
-        after_step(20, unmount),
-        pytest.raises(InputError, match=f"{disk}/run/text has vanished under this run"),
-    ):
-        run(place, disk / "run")
-    assert not list(disk.iterdir())
-    subprocess.run(["mount", "--bind", str(away), str(disk)], check=True)
-    subprocess.run(["umount", str(away)], check=True)
-    result = run(place, disk / "run")
-    assert numbers(result) == want
-    assert result.runs[-1]["windows_scored"] <= 8 * (STEPS - 17)
+    subprocess.run(["mount", "--bind", str(disk), str(away)], check=True)
+    unmount = ["umount", "-l", str(disk)]
+    try:
+        with (
+            after_step(20, lambda: subprocess.run(unmount, check=True) and False),
+            pytest.raises(InputError, match=f"{disk}/run/text has vanished under this run"),
+        ):
+            run(place, disk / "run")
+        # Writes in flight may have made folders where the disk was: they are no record.
+        assert not list(disk.rglob("*.json"))
+        shutil.rmtree(disk / "run", ignore_errors=True)
+        subprocess.run(["mount", "--bind", str(away), str(disk)], check=True)
+    finally:
+        subprocess.run(["umount", str(away)], check=True)
+    goes_on(place, disk / "run", want)
 
 
 def test_a_folder_that_goes_away(place, want):
@@ -179,9 +186,10 @@ def test_a_folder_that_goes_away(place, want):
         pytest.raises(InputError, match="run/text has vanished under this run"),
     ):
         run(place, place / "run")
-    assert not (place / "run").exists()
+    assert not list(place.glob("run/**/*.json"))  # as above
+    shutil.rmtree(place / "run", ignore_errors=True)
     (place / "away").rename(place / "run")
-    assert numbers(run(place, place / "run")) == want
+    goes_on(place, place / "run", want)
 
 
 def read_only(folder):
@@ -198,9 +206,7 @@ def test_a_disk_that_becomes_read_only(place, disk, want):
     with pytest.raises(InputError, match=rf"{disk}/run/text.*\(Read-only"):
         run(place, disk / "run")
     subprocess.run(["umount", str(disk / "run" / "text")], check=True)
-    result = run(place, disk / "run")
-    assert numbers(result) == want
-    assert result.runs[-1]["windows_scored"] <= 8 * (STEPS - 17)
+    goes_on(place, disk / "run", want)
 
 
 def test_a_read_only_disk(place, disk, want):
@@ -266,8 +272,11 @@ def test_every_file_damaged(place, state, want):
     assert names == {*NAMES, *more}
     shutil.copytree(place / "cache" / "tokens", place / "tokens")
     n_named = 0
-    for original in files(place, state):
-        for what, damaged in damages(original.read_bytes()):
+    kept = files(place, state)
+    if state == "signal":  # the rest is as a kill leaves it
+        kept = [place / state / "text" / name for name in ("record.json", "nll/c/0")]
+    for original in kept:
+        for what, damaged in damages(original.read_bytes(), flips=1):
             shutil.rmtree(place / "run", ignore_errors=True)
             shutil.copytree(place / state, place / "run")
             shutil.rmtree(place / "cache" / "tokens")
