@@ -4,9 +4,9 @@
 
 `tiny` is a random model on two random corpora, `demo` is configs/demo.py, a FOLDER a model on the
 demo's texts. One run is left alone; then the same command is started over and over on one workdir
-and killed (SIGKILL) at a moment drawn from its whole life, until it ends; then on a new workdir,
-until there were that many kills. Of a tiny model's workdirs each third begins with an empty cache,
-so that kills fall into tokenising and compiling too.
+and killed (SIGKILL) as it starts, after any of its windows, or as it ends, until a life ends by
+itself; then on a new workdir, until there were that many kills. Of a tiny model's workdirs each
+third begins with an empty cache, so that kills fall into tokenising and compiling too.
 
 Each workdir must end with the digits of the run that was left alone: all of them, or where
 --change-batch gives each life another batch size and mesh, nats within 1e-6. What was on disk at a
@@ -15,7 +15,6 @@ Prints a table and a line of JSON; exit status 1 where something is not so.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
@@ -118,41 +117,52 @@ class Job:
             shutil.rmtree(self.cache, ignore_errors=True)
 
 
-class Clock:
-    """How long a life takes, as seen: what kills are drawn from."""
+class Moment:
+    """When a life is to die: so many seconds after it started, or after its n-th window."""
 
-    def __init__(self) -> None:
-        self.start_s, self.window_s, self.end_s = 0.0, 0.0, 0.0
+    def __init__(self, phase: str, windows: int, seconds: float):
+        self.phase, self.windows, self.seconds = phase, windows, seconds
 
-    def life_s(self, windows: int) -> float:
-        """Seconds of a life that has so many windows to score."""
-        return self.start_s + windows * self.window_s + self.end_s
-
-    def watch(self, process: subprocess.Popen, job: Job, seconds: float | None = None) -> bool:
-        """Waits for a life's end, or its last second; says whether it ended by itself."""
-        began = time.monotonic()
-        first = last = None
-        size = 0
+    def wait(self, process: subprocess.Popen, job: Job) -> bool:
+        """Kills the life at its moment; says whether it ended before."""
+        began, scored = time.monotonic(), self.windows == 0
         while process.poll() is None:
-            now = time.monotonic()
-            if seconds is not None and now - began > seconds:
+            if not scored and len(job.logged()) >= self.windows:
+                began, scored = time.monotonic(), True
+            if scored and time.monotonic() - began >= self.seconds:
                 process.kill()
                 process.wait()
-                break
-            with contextlib.suppress(FileNotFoundError):
-                if job.log.stat().st_size > size:
-                    first, last, size = first or now, now, job.log.stat().st_size
-            time.sleep(0.005)
-        n = len(job.logged())
-        if first and last:  # a machine's speed drifts: half of what was, half of what is
-            self.start_s += (first - began - self.start_s) * (0.5 if self.start_s else 1)
-        if first and last and n > 50 and last > first:
-            each = (last - first) / n
-            self.window_s += (each - self.window_s) * (0.5 if self.window_s else 1)
-        ended = process.returncode >= 0
-        if ended and last:
-            self.end_s = time.monotonic() - last
-        return ended
+                return False
+            time.sleep(0.002)
+        return process.returncode >= 0
+
+
+class Chance:
+    """Draws moments from all of a life; what a life takes is what the last ones took."""
+
+    def __init__(self, seed: int):
+        self.random = random.Random(seed)
+        self.start_s = self.end_s = 0.0
+
+    def moment(self, remaining: int) -> Moment:
+        """A moment of a life that has so many windows to score."""
+        phase = self.random.choice(("start", "scoring", "scoring", "end"))
+        if phase == "start":
+            return Moment(phase, 0, self.random.uniform(0, self.start_s))
+        if phase == "end":
+            return Moment(phase, remaining, self.random.uniform(0, self.end_s))
+        n = self.random.randint(1, max(remaining, 1))
+        return Moment(phase, n, self.random.uniform(0, 0.01))
+
+    def learn(self, process: subprocess.Popen, job: Job) -> None:
+        """Lets a life end by itself, and sees how long its start and end take."""
+        began, first, last, n = time.monotonic(), 0.0, 0.0, 0
+        while process.poll() is None:
+            now, size = time.monotonic(), len(job.logged())
+            if size > n:
+                first, last, n = first or now, now, size
+            time.sleep(0.01)
+        self.start_s, self.end_s = first - began, time.monotonic() - last
 
 
 class Tally:
@@ -206,20 +216,24 @@ FIELDS = ("nats", "nats_full", "bpc", "bpc_full")
 
 def crash(job: Job, kills: int, change: bool, seed: int) -> tuple[Tally, int]:
     """Runs and kills; returns the tally, and the windows of a run."""
-    chance, clock, tally = random.Random(seed), Clock(), Tally()
-    clock.watch(alone := job.start(LAYOUTS[0]), job)
-    check(alone, job)
+    chance, tally = Chance(seed), Tally()
+    for _ in range(2 if job.cache else 1):  # the first one of a tiny model compiles
+        job.renew(cold=False)
+        chance.learn(alone := job.start(LAYOUTS[0]), job)
+        check(alone, job)
     want, n_windows = job.results(), len(job.logged())
     while True:
         job.renew(cold=tally.runs % 3 == 2)
         before: Arrays = {}
         remaining, ended = n_windows, False
         while not ended:
-            layout = chance.choice(LAYOUTS) if change else LAYOUTS[0]
-            moment = chance.uniform(0, clock.life_s(remaining))
-            more = sum(tally.kills.values()) < kills
+            layout = chance.random.choice(LAYOUTS) if change else LAYOUTS[0]
             process = job.start(layout)
-            ended = clock.watch(process, job, moment if more else None)
+            if sum(tally.kills.values()) < kills:
+                ended = chance.moment(remaining).wait(process, job)
+            else:
+                process.wait()
+                ended = True
             after, log = job.nll(), job.logged()
             if ended:
                 check(process, job)
@@ -228,8 +242,8 @@ def crash(job: Job, kills: int, change: bool, seed: int) -> tuple[Tally, int]:
                 tally.killed(before, after, log, remaining)
                 done = sum(np.isfinite(after[name][i : i + k]).all() for name, i, k in log)
                 remaining, before = remaining - int(done), after
+                print(f"{tally.kills} {remaining} left", file=sys.stderr, flush=True)
         tally.ended(want, job.results(), exactly=not change)
-        print(f"{sum(tally.kills.values())} kills, {tally.runs} runs", file=sys.stderr, flush=True)
         if sum(tally.kills.values()) >= kills:
             return tally, n_windows
 

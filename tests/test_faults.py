@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import tiny
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.long
 # Tokens a byte: two chunks of the record, 46 steps of 8 windows.
 TEXTS = [text * 13 for text in (*tiny.TEXTS, "λ-calculus, 1 + 1. " * 210)]
 STEPS = 46
+MEMORY = pathlib.Path("/dev/shm")
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +45,14 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture
-def place(base, tmp_path, monkeypatch):
-    """A place of a test's own, with that model and corpus."""
-    for name in ("model", "data"):
-        (tmp_path / name).symlink_to(base[0] / name)
-    monkeypatch.setenv("JAXBPC_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+def place(base, monkeypatch):
+    """A place of a test's own, with that model and corpus; in memory where there is such a disk."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        place = pathlib.Path(folder)
+        for name in ("model", "data"):
+            (place / name).symlink_to(base[0] / name)
+        monkeypatch.setenv("JAXBPC_CACHE", str(place / "cache"))
+        yield place
 
 
 @pytest.fixture
@@ -163,7 +168,7 @@ def test_a_full_disk_under_the_cache(place, disk, kib, want, monkeypatch):
 def test_a_disk_that_goes_away(place, disk, want):
     away = place / "away"
     away.mkdir()
-    subprocess.run(["mount", "--bind", str(disk), str(away)], check=True)
+    mount("--bind", disk, away)
     unmount = ["umount", "-l", str(disk)]
     try:
         with (
@@ -174,7 +179,7 @@ def test_a_disk_that_goes_away(place, disk, want):
         # Writes in flight may have made folders where the disk was: they are no record.
         assert not list(disk.rglob("*.json"))
         shutil.rmtree(disk / "run", ignore_errors=True)
-        subprocess.run(["mount", "--bind", str(away), str(disk)], check=True)
+        mount("--bind", away, disk)
     finally:
         subprocess.run(["umount", str(away)], check=True)
     goes_on(place, disk / "run", want)
@@ -192,37 +197,42 @@ def test_a_folder_that_goes_away(place, want):
     goes_on(place, place / "run", want)
 
 
-def read_only(folder):
-    for flags in (["--bind"], ["-o", "remount,ro,bind"]):
-        subprocess.run(["mount", *flags, str(folder), str(folder)], check=True)
+def mount(*words):
+    subprocess.run(["mount", *map(str, words)], check=True)
 
 
 def test_a_disk_that_becomes_read_only(place, disk, want):
-    with (
-        after_step(20, lambda: read_only(disk / "run" / "text")),
-        pytest.raises(InputError, match=f"{disk}/run/text.*Read-only"),
-    ):
-        run(place, disk / "run")
-    with pytest.raises(InputError, match=rf"{disk}/run/text.*\(Read-only"):
-        run(place, disk / "run")
-    subprocess.run(["umount", str(disk / "run" / "text")], check=True)
+    (disk / "run").mkdir()
+    twin = place / "twin"
+    twin.mkdir()
+    mount("--bind", disk / "run", twin)
+    mount("-o", "remount,ro,bind", twin)
+    text = disk / "run" / "text"
+    try:
+        with (
+            after_step(20, lambda: mount("--bind", twin / "text", text)),
+            pytest.raises(InputError, match=f"{text}.*Read-only"),
+        ):
+            run(place, disk / "run")
+        with pytest.raises(InputError, match=rf"{text}.*\(Read-only"):
+            run(place, disk / "run")
+    finally:
+        subprocess.run(["umount", str(text), str(twin)], check=True)
     goes_on(place, disk / "run", want)
 
 
 def test_a_read_only_disk(place, disk, want):
     run(place, disk / "run")
-    read_only(disk)
-    try:
-        for workdir in ("run", "new"):
-            with pytest.raises(InputError, match=rf"{disk}/{workdir}.*Read-only.*--workdir"):
-                run(place, disk / workdir)
-        status, lines = command(place, disk / "new")
-        assert (status, len(lines)) == (2, 1)
-        # What only reads goes on.
-        (found,) = runs.read([str(disk / "run")])
-        assert found.documents("text").nats.sum() == pytest.approx(want[0]["text"].nats_full)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    mount("-o", "remount,ro", disk)
+    for workdir in ("run", "new"):
+        with pytest.raises(InputError, match=rf"{disk}/{workdir}.*Read-only.*--workdir"):
+            run(place, disk / workdir)
+    status, lines = command(place, disk / "new")
+    assert (status, len(lines)) == (2, 1)
+    # What only reads goes on.
+    (found,) = runs.read([str(disk / "run")])
+    assert numbers(found.results) == want
+    assert found.documents("text").nats.sum() == pytest.approx(want[0]["text"].nats_full)
 
 
 def files(place, workdir):
