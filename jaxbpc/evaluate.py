@@ -12,7 +12,7 @@ import logging
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -32,12 +32,13 @@ from jaxbpc import (
     tracking,
     training,
 )
+from jaxbpc import results as results_lib
 from jaxbpc.data import baselines, batches, corpora
 from jaxbpc.errors import NumberError, Stopped
 from jaxbpc.job import Job, Loaded, Shared, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
-from jaxbpc.record import Record, write_json
+from jaxbpc.record import Record
 from jaxbpc.results import CorpusResult, Results, with_baselines
 from jaxbpc.weights import source
 
@@ -84,10 +85,8 @@ def run(
                 records = _open_records(folder, job, what)
             life = _begin_life(folder, job, records)
         scoring = time.monotonic()
-        try:
+        with _put_to_rest(records, life):
             n_scored = _score_all(job, loaded, records, life, tracker)
-        finally:
-            life.save()
         done = time.monotonic()
         results = None
         with distributed.together("reducing the record"):
@@ -126,7 +125,7 @@ def _with_baselines(results: Results, made: baselines.Background, path: pathlib.
     Of many processes none waits: the others would in a collective, for as long.
     """
     results = with_baselines(results, made.found())
-    write_json(path, results.to_json())
+    results_lib.write(path, results)
     if made.working():
         if jax.process_count() > 1:
             log.warning(
@@ -137,7 +136,7 @@ def _with_baselines(results: Results, made: baselines.Background, path: pathlib.
         log.info("%s is written; waiting for the compressors (Ctrl-C: without them)", path)
         made.wait()
         results = with_baselines(results, made.found())
-        write_json(path, results.to_json())
+        results_lib.write(path, results)
     return results
 
 
@@ -161,6 +160,23 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "batch_per_device": job.layout.batch_per_device,
     }
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
+
+
+@contextlib.contextmanager
+def _put_to_rest(records: dict[str, Record], life: lives.Life) -> Iterator[None]:
+    """Seals what the body wrote, also where a signal ended it; a fault leaves it as it is."""
+
+    def rest() -> None:
+        for record in records.values():
+            record.rest()
+        life.save()
+
+    try:
+        yield
+    except Stopped:
+        rest()
+        raise
+    rest()
 
 
 def _score_all(

@@ -17,13 +17,12 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxbpc
-from jaxbpc import intervals, layout, reduce, sharding
+from jaxbpc import intervals, layout, reduce, results, sharding
 from jaxbpc.data import batches
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.head import Head
-from jaxbpc.record import write_json
 from jaxbpc.results import CorpusResult, Results
 from jaxbpc.step import Step
 
@@ -194,4 +193,4 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(f"{folder}: cannot be made ({e.strerror}): give another folder")
-    write_json(folder / "results.json", found.to_json())
+    results.write(folder / "results.json", found)

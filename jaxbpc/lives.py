@@ -6,7 +6,7 @@ life did not live to write down is found in the record and counted as its own.
 
 import contextlib
 import datetime
-import json
+import logging
 import pathlib
 import signal
 import threading
@@ -18,8 +18,9 @@ import filelock
 import jax
 
 from jaxbpc.errors import InputError
-from jaxbpc.record import write_json
+from jaxbpc.record import read_checked, write_checked
 
+log = logging.getLogger(__name__)
 _SAVE_S = 10.0
 
 
@@ -58,7 +59,7 @@ class Life:
         """Writes `runs.json`."""
         self._saved = time.monotonic()
         if self._path:
-            write_json(self._path, self.all_lives())
+            write_checked(self._path, {"lives": self.all_lives()})
 
 
 @contextlib.contextmanager
@@ -113,12 +114,11 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:
-    try:
-        lives = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(life["windows_scored"], int) for life in lives):
-            raise ValueError("no count of windows")
-        return list(lives)
-    except FileNotFoundError:
+    """The lives that a workdir has had. They are no part of the number: damaged, they are gone."""
+    if not path.exists():
         return []
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path}: cannot be read ({str(e)[:100]}): remove it, the record is kept")
+    try:
+        return read_checked(path, "the lives until now are counted as one")["lives"]
+    except InputError as e:
+        log.warning("%s", e)
+        return []

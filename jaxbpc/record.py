@@ -6,94 +6,59 @@
   token_ids       [N] uint32
   token_char_end  [N] int64     characters of the corpus up to the token's end; -1: unknown
   documents       [n, 6] int64  first token, characters, bytes, row in the file, date, subset
-  record.json                   what was scored and how (its fingerprint), subsets' names
+  record.json                   what was scored and how, digests, subsets' names; its own checksum
 
 A window is done when ALL its targets are finite: a write over two chunks is not atomic, a write of
 one chunk is. So a record that was killed at any moment holds right values or NaN, never others.
+TensorStore writes a chunk to a file beside it, syncs that, renames it and syncs the folder before
+it says that the write is done: what is done outlives a power cut. What is damaged later shows in a
+chunk's checksum; of a record at rest also in its digest, which tells chunks that changed places. A
+run that goes on mends what it knows, and scores again what it does not.
 Process 0 alone writes. This module never imports jax: reports read records on a laptop.
 """
 
+import contextlib
+import hashlib
 import json
+import logging
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
+from jaxbpc.config import fingerprint
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError
 
-VERSION = 1
+log = logging.getLogger(__name__)
+
+VERSION = 2
+_STRANGE = "a chunk is missing, or is another one"
 DOCUMENT_COLUMNS = ("first_token", "characters", "bytes", "row", "date", "subset")
 _CHUNK_TOKENS = 65_536
 _DTYPES = {"nll": "float32", "token_ids": "uint32", "token_char_end": "int64", "documents": "int64"}
 
 
 class Record:
-    """A corpus's record, open. Made by `create` or `open`, never directly."""
+    """A corpus's record, open. Made by `open` or `open_or_create`, never directly."""
 
     def __init__(self, folder: pathlib.Path, meta: dict[str, Any]):
         self.folder = folder
         self.meta = meta
-        self._nll = _open_array(folder, "nll")
+        self._nll = _open_array(folder, "nll", self._shape("nll"))
         self._writes: list[ts.Future] = []
-
-    @classmethod
-    def create(
-        cls,
-        folder: pathlib.Path,
-        settings: dict[str, Any],
-        token_ids: np.ndarray,
-        token_char_end: np.ndarray,
-        documents: np.ndarray,
-        subsets: list[str],
-    ) -> "Record":
-        """Makes an empty record. `record.json` comes last: without it a folder is no record."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, values in (
-                ("token_ids", token_ids),
-                ("token_char_end", token_char_end),
-                ("documents", documents),
-            ):
-                array = _open_array(folder, name, shape=values.shape)
-                for i in range(0, len(values), 16 * _CHUNK_TOKENS):
-                    piece = np.asarray(values[i : i + 16 * _CHUNK_TOKENS], _DTYPES[name])
-                    array[i : i + len(piece)].write(piece).result()
-            _open_array(folder, "nll", shape=token_ids.shape)
-            meta = {
-                "version": VERSION,
-                "settings": settings,
-                "n_tokens": len(token_ids),
-                "n_documents": len(documents),
-                "document_columns": list(DOCUMENT_COLUMNS),
-                "subsets": subsets,
-            }
-            write_json(folder / "record.json", meta)
-        except (OSError, ValueError) as e:
-            raise InputError(
-                f"{folder}: cannot write the record ({_one_line(e)}): make space there, or "
-                "give another --workdir"
-            )
-        return cls(folder, meta)
 
     @classmethod
     def open(cls, folder: pathlib.Path) -> "Record":
         """Opens a record. Raises InputError where there is none or it cannot be read."""
+        meta = _read_meta(folder, "give a run's folder, or remove this one")
         try:
-            meta = json.loads((folder / "record.json").read_text())
-            if meta["version"] != VERSION:
-                raise InputError(
-                    f"{folder}/record.json: version {meta['version']}, this jaxbpc reads "
-                    f"{VERSION}: give another --workdir"
-                )
             return cls(folder, meta)
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise InputError(
-                f"{folder}: no readable record ({_one_line(e)}): give a run's folder, or "
-                "remove this one"
-            )
+        except ValueError as e:
+            raise _damaged(folder, "nll", _one_line(e))
 
     @classmethod
     def open_or_create(cls, folder: pathlib.Path, settings: dict[str, Any], tokens) -> "Record":
@@ -102,46 +67,68 @@ class Record:
         Raises:
           InputError: the folder holds a record of other settings; their names are told.
         """
-        if not (folder / "record.json").exists():
-            return cls.create(
-                folder,
-                settings,
-                tokens.token_ids,
-                tokens.token_char_end,
-                tokens.documents,
-                tokens.subsets,
-            )
-        record = cls.open(folder)
-        have = record.meta.get("settings")
-        if not isinstance(have, dict):
-            raise InputError(f"{folder}/record.json has no settings: remove {folder}")
-        # Through JSON, so that both sides are of the same types.
-        want = json.loads(json.dumps(settings))
-        if have != want:
-            names = sorted(k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
+        arrays = {name: getattr(tokens, name) for name in _DTYPES if name != "nll"}
+        try:
+            if not (folder / "record.json").exists():
+                return cls._create(folder, settings, arrays, tokens.subsets)
+            meta = _read_meta(folder, f"remove {folder}, it is scored again")
+            _check_same(folder, meta, settings, arrays)
+            _mend(folder, arrays, meta["nll_digests"])
+            record = cls(folder, meta)
+            record._set_digests([])
+            return record
+        except (OSError, ValueError) as e:
             raise InputError(
-                f"{folder} belongs to a run with other settings ({', '.join(names)} differ): "
-                "give another --workdir, or remove this one"
+                f"{folder}: the record cannot be read or written ({_one_line(e)}): make space "
+                "there, mend what that says, or give another --workdir"
             )
-        # Another version of the tokenizer's library may give other ids of equal files.
-        same = np.array_equal(record.read("token_ids"), tokens.token_ids)
-        if not same or record._nll.shape != tokens.token_ids.shape:
-            raise InputError(
-                f"{folder} has other tokens than this run: it is damaged, or another version of "
-                "the tokenizer made them: give another --workdir, or remove this one"
-            )
-        return record
+
+    @classmethod
+    def _create(cls, folder: pathlib.Path, settings, arrays, subsets: list[str]) -> "Record":
+        """Makes an empty record. `record.json` comes last: without it a folder is no record."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, values in arrays.items():
+            array = _open_array(folder, name, values.shape, create=True, delete_existing=True)
+            _write(array, values)
+        shape = arrays["token_ids"].shape
+        _open_array(folder, "nll", shape, create=True, delete_existing=True)
+        (folder / "nll" / "c").mkdir(exist_ok=True)
+        for path in [*folder.rglob("c"), *folder.iterdir(), folder, folder.parent]:
+            _sync(path)
+        meta = {
+            "version": VERSION,
+            "settings": settings,
+            "n_tokens": len(arrays["token_ids"]),
+            "n_documents": len(arrays["documents"]),
+            "document_columns": list(DOCUMENT_COLUMNS),
+            "digests": _digests(arrays),
+            "nll_digests": [],
+            "subsets": subsets,
+        }
+        write_checked(folder / "record.json", meta)
+        return cls(folder, meta)
 
     def read(self, name: str) -> np.ndarray:
         """One array, whole: `nll`, `token_ids`, `token_char_end` or `documents`."""
         try:
-            array = self._nll if name == "nll" else _open_array(self.folder, name)
-            return array.read().result()
+            array = self._nll
+            if name != "nll":
+                array = _open_array(self.folder, name, self._shape(name))
+            values = array.read().result()
         except ValueError as e:
-            remedy = f"remove {self.folder}, it is scored again"
-            if name == "nll":
-                remedy = "remove that file of it, what it held is scored again"
-            raise InputError(f"{self.folder}/{name} is damaged ({_one_line(e)}): {remedy}")
+            raise _damaged(self.folder, name, _one_line(e))
+        if name == "nll":
+            same = not _strangers(values, self.meta["nll_digests"])
+        else:
+            same = _digest(name, values) == self.meta["digests"][name]
+        if not same:
+            raise _damaged(self.folder, name, _STRANGE)
+        return values
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name == "documents":
+            return (self.meta["n_documents"], len(DOCUMENT_COLUMNS))
+        return (self.meta["n_tokens"],)
 
     def undone(self, plan: Plan) -> list[int]:
         """Indices of the plan's windows that are not yet scored whole."""
@@ -156,7 +143,15 @@ class Record:
         ]
 
     def write(self, first: int, nll: np.ndarray) -> None:
-        """Starts to write the nats of tokens [first, first + len(nll)); `flush` waits for it."""
+        """Starts to write the nats of tokens [first, first + len(nll)); `flush` waits for it.
+
+        Raises:
+          InputError: the record cannot be written, or is gone.
+        """
+        if self.meta["nll_digests"]:
+            self._set_digests([])
+        # TensorStore would make the folders again and write into what is no record.
+        _check_there(self.folder)
         self._writes = [f for f in self._writes if not _finished(f, self.folder)]
         self._writes.append(self._nll[first : first + len(nll)].write(np.array(nll, np.float32)))
 
@@ -166,10 +161,22 @@ class Record:
         for future in writes:
             _wait(future, self.folder)
 
+    def rest(self) -> None:
+        """Flushes, and writes down digests of the chunks that are scored whole.
+
+        They hold until the next write.
+        """
+        self.flush()
+        self._set_digests(_chunk_digests(self.read("nll")))
+
+    def _set_digests(self, digests: list[str | None]) -> None:
+        self.meta["nll_digests"] = digests
+        write_checked(self.folder / "record.json", self.meta)
+
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that a reader, or a crash, sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes JSON so that a reader, a crash or a power cut leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, ensure_ascii=False)
@@ -177,34 +184,161 @@ def write_json(path: pathlib.Path, value: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync(path.parent)
     except OSError as e:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise InputError(
             f"{path}: cannot be written ({e.strerror}): mend that and start the same command "
             "again, what is scored is kept"
         )
 
 
-def _open_array(folder: pathlib.Path, name: str, shape: tuple[int, ...] | None = None):
-    """Opens array `name`; with a shape, makes it anew in place of an unfinished one."""
-    spec: dict[str, Any] = {
+def write_checked(path: pathlib.Path, fields: dict[str, Any]) -> None:
+    """Writes fields as JSON with a checksum at the end, for `read_checked`."""
+    write_json(path, {**fields, "checksum": fingerprint(fields)})
+
+
+def read_checked(path: pathlib.Path, remedy: str) -> dict[str, Any]:
+    """The fields that `write_checked` wrote. Raises InputError with the file and a remedy."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if "checksum" not in fields:
+            raise ValueError("it has no checksum, as another version of jaxbpc wrote it")
+        if fields.pop("checksum") != fingerprint(fields):
+            raise ValueError("its checksum is another: it is damaged, or was edited")
+        return fields
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise InputError(f"{path}: cannot be read ({_one_line(e)}): {remedy}")
+
+
+def _read_meta(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
+    """What `record.json` says. Raises InputError."""
+    meta = read_checked(folder / "record.json", remedy)
+    if meta.get("version") != VERSION:
+        raise InputError(
+            f"{folder}/record.json: version {meta.get('version')}, this jaxbpc reads {VERSION}: "
+            "give another --workdir"
+        )
+    return meta
+
+
+def _damaged(folder: pathlib.Path, name: str, why: str) -> InputError:
+    return InputError(
+        f"{folder}/{name} is damaged ({why}): start the run's command again, it mends what it can "
+        "and scores the rest again"
+    )
+
+
+def _check_same(folder: pathlib.Path, meta: dict[str, Any], settings, arrays) -> None:
+    """Raises InputError where a record is of other settings or tokens."""
+    have = meta["settings"]
+    # Through JSON, so that both sides are of the same types.
+    want = json.loads(json.dumps(settings))
+    if have != want:
+        names = sorted(k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
+        if "dtype" in names and "weights" in names:  # theirs is of the weights in that dtype
+            names.remove("weights")
+        raise InputError(
+            f"{folder} belongs to a run with other settings ({', '.join(names)} differ): "
+            "give another --workdir, or remove this one"
+        )
+    if meta["digests"] != _digests(arrays):
+        raise InputError(
+            f"{folder} has other tokens than this run: another version of the tokenizer's library "
+            "made them: give another --workdir, or remove this one"
+        )
+
+
+def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list) -> None:
+    """Puts right what is damaged: all but `nll` is known, and that is scored again."""
+    empty = np.full(len(arrays["token_ids"]), np.nan, np.float32)
+    for name, values in {"nll": empty, **arrays}.items():
+        try:
+            array = _open_array(folder, name, values.shape)
+        except ValueError as e:
+            log.warning("%s/%s is made again: %s", folder, name, _one_line(e))
+            (folder / name / "zarr.json").unlink(missing_ok=True)
+            array = _open_array(folder, name, values.shape, create=True)
+        for i in range(0, len(values), _CHUNK_TOKENS):
+            good = values[i : i + _CHUNK_TOKENS]
+            piece = array[i : i + len(good)]
+            number = i // _CHUNK_TOKENS
+            try:
+                read, why = piece.read().result(), _STRANGE
+                if name == "nll" and not _strangers(read, nll_digests[number : number + 1]):
+                    continue
+                if name != "nll" and np.array_equal(read, good):
+                    continue
+            except ValueError as e:
+                why = _one_line(e)
+            path = folder.joinpath(name, "c", str(number), *["0"] * (values.ndim - 1))
+            if path.exists():
+                path.read_bytes()  # what cannot be read at all may be good: an error, not mended
+            log.warning("%s is mended: %s", path, why)
+            path.unlink(missing_ok=True)  # or it would be read again, for what is beyond the end
+            piece.write(np.asarray(good)).result()
+
+
+def _open_array(folder: pathlib.Path, name: str, shape: tuple[int, ...], **how):
+    """Opens array `name`, which must be of this shape and as we write it. Raises ValueError."""
+    dtype, chunk = _DTYPES[name], min(_CHUNK_TOKENS, max(shape[0], 1))
+    spec = {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": f"{folder.resolve()}/{name}/"},
-    }
-    if shape is None:
-        return ts.open(spec, open=True).result()
-    dtype = _DTYPES[name]
-    spec["metadata"] = {
-        "shape": list(shape),
-        "data_type": dtype,
-        "fill_value": "NaN" if dtype == "float32" else 0,
-        "chunk_grid": {
-            "name": "regular",
-            "configuration": {"chunk_shape": [_CHUNK_TOKENS, *shape[1:]]},
+        "metadata": {
+            "shape": list(shape),
+            "data_type": dtype,
+            "fill_value": "NaN" if dtype == "float32" else 0,
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [chunk, *shape[1:]]},
+            },
+            "chunk_key_encoding": {"name": "default"},
+            "codecs": [{"name": "bytes"}, {"name": "crc32c"}],
         },
-        "codecs": [{"name": "bytes"}, {"name": "crc32c"}],
     }
-    return ts.open(spec, create=True, delete_existing=True).result()
+    return ts.open(spec, **(how or {"open": True})).result()
+
+
+def _write(array, values: np.ndarray) -> None:
+    for i in range(0, len(values), 16 * _CHUNK_TOKENS):
+        piece = np.asarray(values[i : i + 16 * _CHUNK_TOKENS], array.dtype.numpy_dtype)
+        array[i : i + len(piece)].write(piece).result()
+
+
+def _digests(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """SHA-256 of each array's values."""
+    return {name: _digest(name, values) for name, values in arrays.items()}
+
+
+def _digest(name: str, values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values, _DTYPES[name])).hexdigest()
+
+
+def _chunk_digests(nll: np.ndarray) -> list[str | None]:
+    """SHA-256 of each chunk that is scored whole, but for token 0 of the stream; else None."""
+    digests: list[str | None] = []
+    for i in range(0, len(nll), _CHUNK_TOKENS):
+        chunk = nll[i : i + _CHUNK_TOKENS]
+        whole = np.isfinite(chunk[1 if i == 0 else 0 :]).all()
+        digests.append(_digest("nll", chunk) if whole else None)
+    return digests
+
+
+def _strangers(nll: np.ndarray, digests: list[str | None]) -> bool:
+    """Whether chunks of `nll` are not those that `digests` were taken of."""
+    pairs = zip(_chunk_digests(nll), digests, strict=False)
+    return any(want is not None and have != want for have, want in pairs)
+
+
+def _sync(folder: pathlib.Path) -> None:
+    """Returns when what was made or renamed in a folder is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _finished(future: ts.Future, folder: pathlib.Path) -> bool:
@@ -219,11 +353,26 @@ def _wait(future: ts.Future, folder: pathlib.Path) -> None:
     try:
         future.result()
     except ValueError as e:
+        _check_there(folder)
         raise InputError(
-            f"{folder}/nll: cannot write ({_one_line(e)}): make space there and start the same "
-            "command again, what is scored is kept"
+            f"{folder}/nll: cannot write ({_one_line(e)}): make space, or mend what that says, and "
+            "start the same command again, what is scored is kept"
+        )
+
+
+def _check_there(folder: pathlib.Path) -> None:
+    """Raises InputError where a record is gone, as a disk is that was unplugged."""
+    try:
+        os.stat(folder / "record.json")
+    except OSError as e:
+        raise InputError(
+            f"{folder} has vanished under this run ({e.strerror}): bring it back and start the "
+            "same command again, what is gone is scored again"
         )
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """An error's text, short; of TensorStore's long ones about files, what the system said."""
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -5,6 +5,8 @@ import json
 import pathlib
 from typing import Any
 
+from jaxbpc import record
+from jaxbpc.config import fingerprint
 from jaxbpc.errors import InputError
 
 SCHEMA = 1
@@ -83,12 +85,20 @@ class Results:
         return cls(**(fields | {"corpora": corpora}))
 
 
+def write(path: pathlib.Path, results: Results) -> None:
+    """Writes a `results.json`, with a checksum at its end. Raises InputError naming the file."""
+    record.write_checked(path, results.to_json())
+
+
 def read(path: pathlib.Path) -> Results:
     """Reads a `results.json`. Raises InputError naming the file."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields["schema"] != SCHEMA:
             raise InputError(f"{path}: schema {fields['schema']}, this jaxbpc reads {SCHEMA}")
+        # Those of earlier versions have none.
+        if fields.pop("checksum", None) not in (None, fingerprint(fields)):
+            raise ValueError("its checksum is another: it is damaged, or was edited")
         return Results.from_json(fields)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         reason = " ".join(str(e).split())[:120]

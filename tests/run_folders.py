@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import types
 
 import numpy as np
 
@@ -103,7 +104,10 @@ def write_scored_run(
         ids = np.arange(len(nll), dtype=np.uint32)
         at = ids if ends is None else ends[name]
         settings = {"corpus_sha256": sha256}
-        record = Record.create(folder / name, settings, ids, at.astype(np.int64), documents, [])
+        stream = types.SimpleNamespace(
+            token_ids=ids, token_char_end=at.astype(np.int64), documents=documents, subsets=[]
+        )
+        record = Record.open_or_create(folder / name, settings, stream)
         record.write(0, nll)
-        record.flush()
+        record.rest()
     return write_results(folder, entries, **fields)

@@ -12,6 +12,7 @@ what it rebuilds differs between versions of transformers.
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -25,7 +26,8 @@ from jaxbpc.config import fingerprint
 from jaxbpc.data import audit, corpora, tiktoken
 from jaxbpc.errors import InputError
 
-_VERSION = 4  # of the cache's layout and of the rules above
+log = logging.getLogger(__name__)
+_VERSION = 5  # of the cache's layout and of the rules above
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -162,6 +164,8 @@ def stream(
 ) -> TokenStream:
     """The tokens of corpus file `path`, from the cache where they have been made before.
 
+    A cache that is damaged is made again.
+
     Args:
       progress: called with the number of characters of each batch that was tokenised.
 
@@ -185,20 +189,26 @@ def stream(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
-            if not (folder / "meta.json").exists():
-                _tokenize(path, tokenizer_folder, folder, samples, template, progress)
+            if (folder / "meta.json").exists():
+                try:
+                    return _open(folder, sha256)
+                except InputError as e:
+                    log.warning("%s", e)
+            _tokenize(path, tokenizer_folder, folder, samples, template, progress)
+            return _open(folder, sha256)
     except OSError as e:
         raise InputError(
             f"{folder}: the token cache cannot be written ({e.strerror}): give another folder "
             "in the environment variable JAXBPC_CACHE"
         )
-    return _open(folder, sha256)
 
 
 def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
+    """The stream that a folder of the cache holds. Raises InputError where it is damaged."""
     arrays = {}
+    remedy = "it is made again"
+    meta = record.read_checked(folder / "meta.json", remedy)
     try:
-        meta = json.loads((folder / "meta.json").read_text())
         for name, dtype in _ARRAYS.items():
             with open(folder / name, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -208,10 +218,8 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
             if (folder / name).stat().st_size:  # an empty file cannot be mapped
                 data = np.memmap(folder / name, dtype, mode="r")
             arrays[name] = data
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(
-            f"{folder}: a damaged token cache ({str(e)[:100]}): remove it, it is made again"
-        )
+    except (OSError, ValueError) as e:
+        raise InputError(f"{folder}: a damaged token cache ({str(e)[:100]}): {remedy}")
     arrays["documents"] = arrays["documents"].reshape(-1, len(record.DOCUMENT_COLUMNS))
     first = arrays["documents"][:, 0]
     return TokenStream(
@@ -280,7 +288,7 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
     meta |= {"max_id": max_id, "n_bos": audited.before if audited else 0}
     meta |= {"audit": audited.to_json() if audited else {}}
     meta["sha256"] = {name: digest.hexdigest() for name, digest in digests.items()}
-    record.write_json(temporary / "meta.json", meta | {"subsets": list(subsets)})
+    record.write_checked(temporary / "meta.json", meta | {"subsets": list(subsets)})
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(temporary, folder)
 
