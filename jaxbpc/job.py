@@ -128,6 +128,7 @@ def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathli
             settings.data_samples,
             settings.data_template,
             bar.update,
+            settings.data_max_document_characters,
         )
     if not stream.characters:
         raise InputError(f"{path}: no text in it: give a corpus with rows of `content`")

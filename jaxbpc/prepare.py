@@ -17,7 +17,7 @@ from absl import flags
 
 from jaxbpc import cli
 from jaxbpc.data import corpora
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, short
 
 _OUT = flags.DEFINE_string("out", "data/llm-compression", "folder of the corpora")
 _SOURCE = flags.DEFINE_string("source", corpora.PAPER_DATASET, "hub id or folder")
@@ -56,11 +56,10 @@ def _bring(out: pathlib.Path, name: str, dataset: str, config: str) -> None:
         try:
             rows = datasets.load_dataset(dataset, config, split="test", cache_dir=cache)
         except Exception as e:  # the hub client raises errors of many libraries
-            reason = " ".join(str(e).split())[:160]
             raise InputError(
-                f"{dataset} ({config}): cannot be downloaded ({type(e).__name__}: {reason}): check "
-                f"the network and start `python -m jaxbpc.prepare paper --out {out}` again, or "
-                "give another --source"
+                f"{dataset} ({config}): cannot be downloaded ({type(e).__name__}: {short(e)}): "
+                f"check the network and start `python -m jaxbpc.prepare paper --out {out}` again, "
+                "or give another --source"
             )
         if "content" not in rows.column_names:
             raise InputError(

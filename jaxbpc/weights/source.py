@@ -7,13 +7,14 @@ checkpoints may lie in a bucket (gs://…): such paths are etils' epath.Path, th
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import pathlib
+import re
 from typing import Any
 
-from jaxbpc.errors import InputError
+from jaxbpc import parse
+from jaxbpc.errors import InputError, short
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -93,9 +94,8 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
             huggingface_hub.snapshot_download(path, revision=revision, allow_patterns=patterns)
         )
     except Exception as e:  # the hub client raises errors of its own, of httpx and of the system
-        reason = " ".join(str(e).split())[:160]
         raise InputError(
-            f"{path}: cannot be had from the hub ({type(e).__name__}: {reason}): check the id, "
+            f"{path}: cannot be had from the hub ({type(e).__name__}: {short(e)}): check the id, "
             "the network and `hf auth login`, or give a local folder"
         )
 
@@ -113,18 +113,26 @@ def _remote(path: str, weights: bool) -> pathlib.Path:
         copy_small(folder, copy)
         return copy
     except Exception as e:  # of whichever library opens this kind of bucket, or that it is missing
-        reason = " ".join(str(e).split())[:160]
         raise InputError(
-            f"{path}: cannot be read ({type(e).__name__}: {reason}): check the path and your "
+            f"{path}: cannot be read ({type(e).__name__}: {short(e)}): check the path and your "
             "credentials; gs:// needs the package gcsfs"
         )
 
 
 def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
-    """Copies the tokenizer's files and config.json, in this order, each whole or not at all."""
+    """Copies the tokenizer's files and config.json, in this order, each whole or not at all.
+
+    Raises:
+      InputError: a file that is no part of the folder: a copy may go to others, and a link of a
+        stranger's folder may lead to one's own secrets. (A hub's cache is made of links.)
+    """
     files = {file.name: file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern)}
     for name in sorted(files.keys() - {INDEX}, key=lambda name: name == "config.json"):
-        content = files[name].read_bytes()
+        if not is_remote(folder) and _leads_out(folder, files[name]):
+            raise InputError(
+                f"{files[name]} is a link out of its folder, not copied: put the file itself there"
+            )
+        content = parse.small_file(files[name])
         if is_remote(to):  # an object is written whole
             (to / name).write_bytes(content)
             continue
@@ -133,21 +141,24 @@ def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
         unfinished.replace(to / name)
 
 
+def _leads_out(folder: pathlib.Path, file: pathlib.Path) -> bool:
+    """Whether a file is a link to elsewhere than its folder, or its model in a hub's cache."""
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        root = root.parent.parent
+    return not file.resolve().is_relative_to(root)
+
+
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """The fields of a folder's config.json. Raises InputError."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return parse.json_file(path)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: give the folder of a Hugging Face model (config.json, "
             "weights, tokenizer.json)"
         )
-    except (OSError, ValueError, RecursionError) as e:
-        raise InputError(f"{path}: cannot be read as JSON ({str(e)[:120]}): mend the file")
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: not a JSON object: mend the file")
-    return config
 
 
 def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
@@ -183,15 +194,13 @@ def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
 
 def _read_index(index: pathlib.Path) -> dict[str, str]:
     """Tensor name → file name. Files outside of the folder are refused."""
-    try:
-        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        items = {**named}.items()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        raise InputError(f"{index}: no readable `weight_map` ({type(e).__name__}): mend the file")
+    named = parse.json_file(index).get("weight_map")
+    if not isinstance(named, dict):
+        raise InputError(f"{index}: no readable `weight_map`: mend the file")
     for file in set(map(str, named.values())):
-        if "/" in file or "\\" in file or not file.endswith(".safetensors"):
+        if not re.fullmatch(r"[^/\\\0]+\.safetensors", file):
             raise InputError(f"{index}: {file!r} is no safetensors file of this folder")
-    return {str(name): str(file) for name, file in items}
+    return {name: str(file) for name, file in named.items()}
 
 
 def _read_header(file: pathlib.Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from jaxbpc import distributed
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, short
 from jaxbpc.weights import source
 from jaxbpc.weights.source import Tensor
 
@@ -201,7 +201,7 @@ def _quiet(path: pathlib.Path, what: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as e:
         cause = e.__cause__ or e.__context__ or e
-        failed = " ".join(str(cause).split())[:160]
+        failed = short(cause)
     finally:
         if failed:
             gc.collect()  # of reads that were given up, each would tell
