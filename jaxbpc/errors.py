@@ -18,7 +18,9 @@ _SECRETS = re.compile(
     r"|\bhf_\w{8,}|\bya29\.[\w-]+|\bgh[pousr]_\w{16,}|\bAKIA[0-9A-Z]{16}\b",
     re.IGNORECASE,
 )
-_SECRET_VARIABLES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
+_SECRET_VARIABLES = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_?KEY)(?!.*_(?:PATH|FILE|DIR)$)(?:_|$)"
+)
 
 
 class InputError(Exception):
@@ -28,7 +30,7 @@ class InputError(Exception):
     """
 
     def __init__(self, message: str):
-        super().__init__(_one_line(message))
+        super().__init__(one_line(message))
 
 
 class NumberError(Exception):
@@ -63,9 +65,9 @@ def holds_credentials(text: str) -> bool:
     return bool(re.search(r"://[^\s/@]+@|\bhf_[A-Za-z0-9]{20,}", text))
 
 
-def _one_line(message: str) -> str:
-    """Printable, in one line: an escape sequence could rewrite a terminal."""
-    if len(message) > _LONGEST:  # the remedy stands at the end
-        message = f"{message[: _LONGEST - 600]} … {message[-590:]}"
+def one_line(message: str) -> str:
+    """`message` without line ends and escape sequences, redacted, and not at any length."""
     text = redacted(" ".join(message.split()))
+    if len(text) > _LONGEST:  # the remedy stands at the end
+        text = f"{text[: _LONGEST - 600]} … {text[-590:]}"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
