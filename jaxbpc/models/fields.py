@@ -141,7 +141,7 @@ class Fields:
                 raise InputError(f"{self.where}: `{name}` is missing: a model needs it")
             return default
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) < 2**1000 else math.inf
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise InputError(
                 f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
