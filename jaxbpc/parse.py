@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxbpc.errors import InputError
 
-_MOST_BYTES = 1 << 28  # of a file that is read whole; an index of a large model has some megabytes
+MOST_BYTES = 1 << 28  # of a file that is read whole; an index of a large model has some megabytes
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -35,13 +35,13 @@ def small_file(path: pathlib.Path, remedy: str = "mend the file") -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e}): {remedy}")
-    if len(data) > _MOST_BYTES:
-        raise InputError(f"{path}: has more than {_MOST_BYTES >> 20} MiB: {remedy}")
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{path}: has more than {MOST_BYTES >> 20} MiB: {remedy}")
     return data
 
 

@@ -10,7 +10,9 @@ import os
 import shutil
 import struct
 
+import orbax.checkpoint as ocp
 import pytest
+import safetensors.numpy
 import test_bad_input
 import tiny
 from hostile import peak_mib, sparse
@@ -223,6 +225,52 @@ def test_windows_beyond_the_memory(refused, place, monkeypatch):
 def test_the_memory_that_there_is():
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert total / 100 < layout.host_memory_bytes() < 2 * total
+
+
+# Orbax folders; `test_orbax.py` has those that were damaged.
+
+
+@pytest.fixture(scope="module")
+def orbax(good_model, tmp_path_factory):
+    """The good model as Orbax wrote it before OCDBT: its files are plain."""
+    folder = tmp_path_factory.mktemp("orbax") / "model"
+    with ocp.PyTreeCheckpointer(use_ocdbt=False) as writer:
+        writer.save(folder, safetensors.numpy.load_file(good_model / source.SINGLE))
+    shutil.copy(good_model / "config.json", folder)
+    return folder
+
+
+def edited(path, **fields):
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def renamed(tree, name):
+    tree.write_text(tree.read_text().replace("model.norm.weight", name))
+
+
+NORM = "model.norm.weight/.zarray"
+ORBAX = {
+    "a piece of a terabyte": (lambda f: os.truncate(f / "model.norm.weight/0", 1 << 40), "0: has"),
+    "pieces of 2^40": (lambda f: edited(f / NORM, chunks=[2**40]), "pieces of [1099511627776]"),
+    "a shape of 2^40": (lambda f: edited(f / NORM, shape=[2**40]), "[1099511627776]"),
+    "objects": (lambda f: edited(f / NORM, dtype="|O"), "cannot be read"),
+    "integers": (lambda f: edited(f / NORM, dtype="<i4"), "model.norm.weight I32"),
+    "an unknown filter": (lambda f: edited(f / NORM, filters=[{"id": "pickle"}]), "cannot be read"),
+    "deep nesting": (lambda f: (f / NORM).write_text("[" * 100_000), "cannot be read"),
+    "a tree in deep nesting": (lambda f: (f / "_METADATA").write_text("[" * 100_000), "recursion"),
+    "a tree that is a list": (lambda f: (f / "_METADATA").write_text("[]"), "cannot be read"),
+    "a tree without end": (lambda f: os.truncate(f / "_METADATA", 1 << 40), "_METADATA: has"),
+    "a folder above": (lambda f: renamed(f / "_METADATA", "../../etc"), "cannot be read"),
+    "an absolute path": (lambda f: renamed(f / "_METADATA", "/etc"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.long) for case in ORBAX])
+def test_orbax(refused, orbax, tmp_path, case):
+    folder = shutil.copytree(orbax, tmp_path / "model")
+    change, word = ORBAX[case]
+    change(folder)
+    refused(lambda: load.open_checkpoint(folder), str(folder), word)
 
 
 # GGUF; `test_gguf.py` has more.

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbpc import record
+from jaxbpc import parse, record
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS, fingerprint
 from jaxbpc.data import audit, corpora, tiktoken
 from jaxbpc.errors import InputError, short
@@ -40,7 +40,6 @@ _FILES = (
     "vocab.txt",
 )
 _ARRAYS = {"token_ids": np.uint32, "token_char_end": np.int64, "documents": np.int64}
-_MOST_BYTES = 1 << 28  # of a tokenizer's file; its library reads it whole
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
 _MOST_SUBSETS = 10_000  # their names are held in memory
@@ -81,10 +80,10 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
     digest = hashlib.sha256()
     names = [name for name in _FILES if (folder / name).is_file()]
     for name in names:
-        if (folder / name).stat().st_size > _MOST_BYTES:
+        if (folder / name).stat().st_size > parse.MOST_BYTES:
             raise InputError(
-                f"{folder / name}: has more than {_MOST_BYTES >> 20} MiB, a tokenizer's file has "
-                "not: give another as --config.model.tokenizer"
+                f"{folder / name}: has more than {parse.MOST_BYTES >> 20} MiB, as no tokenizer has: "
+                "give another as --config.model.tokenizer"
             )
     if not set(names) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
         raise InputError(

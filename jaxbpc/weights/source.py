@@ -19,6 +19,7 @@ from jaxbpc.errors import InputError, short
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 TREE = "_METADATA"  # of an Orbax checkpoint
+_ORBAX_SMALL = (TREE, "_CHECKPOINT_METADATA", "_sharding", "manifest.ocdbt", ".zarray", "zarr.json")
 _TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
 _PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
@@ -244,6 +245,27 @@ def orbax_item(folder: pathlib.Path) -> pathlib.Path | None:
     return items[0] if items else None
 
 
+def check_lengths(item: pathlib.Path, n_bytes: int | None = None) -> None:
+    """Raises InputError where a file of an Orbax checkpoint is far too long.
+
+    TensorStore reads pieces and manifests whole, and ends the process where memory is short.
+
+    Args:
+      n_bytes: of its tensors, which bound each of its files; None: those that tell of them alone.
+    """
+    if is_remote(item):
+        return
+    most = parse.MOST_BYTES if n_bytes is None else 2 * n_bytes + parse.MOST_BYTES
+    for file in item.rglob("*"):
+        if n_bytes is None and file.name not in _ORBAX_SMALL:
+            continue
+        if file.is_file() and file.stat().st_size > most:
+            raise InputError(
+                f"{file}: has {file.stat().st_size:,} bytes, more than this checkpoint can have: "
+                "write or copy it again"
+            )
+
+
 def check_ocdbt(item: pathlib.Path) -> None:
     """Raises InputError where a file of an Orbax checkpoint is missing or cut short.
 
@@ -259,7 +281,11 @@ def check_ocdbt(item: pathlib.Path) -> None:
     try:
         versions = ts.ocdbt.dump(store).result()["versions"]
         nodes = [versions[-1]["root"]["location"]]
+        seen = set()
         while nodes:
+            if nodes[-1] in seen:
+                raise ValueError("its index leads in a circle")
+            seen.add(nodes[-1])
             entries = ts.ocdbt.dump(store, nodes[-1]).result()["entries"]
             places = [e.get("location") or e.get("indirect_value") for e in entries]
             for where in [nodes.pop(), *filter(None, places)]:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import gc
 import logging
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,6 +65,7 @@ def find(folder: pathlib.Path) -> Stored:
     if item is None:
         tensors = source.tensors(folder)
         return Stored(tensors, functools.partial(_read_files, tensors))
+    source.check_lengths(item)
     source.check_ocdbt(item)
     tree = _tree(item)
     tensors = {
@@ -71,6 +73,14 @@ def find(folder: pathlib.Path) -> Stored:
         for name, leaf in _leaves(tree).items()
         if hasattr(leaf, "shape") and leaf.dtype is not None
     }
+    for name, tensor in tensors.items():
+        # A piece is made in memory whole: TensorStore ends the process where it cannot.
+        if tensor.pieces and math.prod(tensor.pieces) > max(1, math.prod(tensor.shape)):
+            raise InputError(
+                f"{item}: {name}, of shape {list(tensor.shape)}, lies in pieces of "
+                f"{list(tensor.pieces)}: a damaged Orbax checkpoint, write or copy it again"
+            )
+    source.check_lengths(item, sum(tensor.n_bytes for tensor in tensors.values()))
     return Stored(tensors, functools.partial(_read_tree, item, tree))
 
 
