@@ -3,10 +3,11 @@
   python benchmarks/memory.py [--megabytes 2000] [--documents 1000000]
 
 Makes corpora of the interpreter's own prose, lines drawn at random, and tokenises each in a process
-of its own, with a tokenizer of 4,096 pieces that is trained on that prose: a small one; one of so
-many megabytes in so many documents; as many documents of a few letters; the first again as one JSON
-array; and one with a line that is longer than is allowed. Prints the peak of resident memory, as a
-table and a line of JSON. The files are removed; on the disk they take eight times the size.
+of its own, with a tokenizer whose pieces are the lines (few tokens, so that it takes minutes;
+--words trains one of the usual kind): a small one; one of so many megabytes in so many documents;
+as many documents of a few letters; a tenth of the large one as one JSON array; and a line that is
+longer than is allowed. Prints the peak of resident memory, as a table and a line of JSON. The files
+are removed; with --words they take five times the size on the disk.
 """
 
 import argparse
@@ -28,18 +29,27 @@ SMALL = 10  # MB, of 1,000 documents at least: some batches of the tokenizer
 PEAK_MIB = 300  # what a large corpus may take beyond the small one
 
 
-def make_tokenizer(folder: pathlib.Path, prose: list[str]) -> None:
-    """A byte-level BPE that is trained on `prose`."""
+def make_tokenizer(folder: pathlib.Path, prose: list[str], words: bool) -> None:
+    """A byte-level BPE, trained on the `words` of `prose`, or with its lines for pieces."""
     import tokenizers
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters = ByteLevel(add_prefix_space=False, use_regex=words)
+    alphabet = ByteLevel.alphabet()
+    if words:
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+        tokenizer.pre_tokenizer = letters
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=4096, initial_alphabet=alphabet, show_progress=False
+        )
+        tokenizer.train_from_iterator(prose, trainer)
+    else:
+        pieces = dict.fromkeys(alphabet)
+        pieces |= dict.fromkeys(letters.pre_tokenize_str(line)[0][0] for line in prose)
+        vocab = {piece: i for i, piece in enumerate(pieces)}
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [], ignore_merges=True))
+        tokenizer.pre_tokenizer = Sequence([Split("\n", "isolated"), letters])
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=4096, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(prose, trainer)
     folder.mkdir()
     tokenizer.save(str(folder / "tokenizer.json"))
 
@@ -49,8 +59,8 @@ def documents(prose: list[str], n_bytes: int, n: int) -> Iterator[str]:
     draw = random.Random(0)
     for _ in range(n):
         lines, left = [], n_bytes // n
-        while left > 0:
-            lines.append(draw.choice(prose)[:left])
+        while left > 0 or not lines:
+            lines.append(draw.choice(prose) if left > 50 else "ends")
             left -= len(lines[-1]) + 1
         yield "\n".join(lines)
 
@@ -102,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=2000)
     parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--words", action="store_true")
     parser.add_argument("--only", nargs="*", help="names of corpora")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -131,7 +142,7 @@ def main() -> None:
     print(f"{'corpus':<16}{'MB':>9}{'documents':>12}{'tokens':>14}{'seconds':>9}{'peak MiB':>10}")
     with tempfile.TemporaryDirectory() as temporary:
         place = pathlib.Path(temporary)
-        make_tokenizer(place / "tokenizer", prose)
+        make_tokenizer(place / "tokenizer", prose, args.words)
         for name in args.only or corpora:
             row = measure(place, name, corpora[name])
             rows.append(row)

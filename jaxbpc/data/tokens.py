@@ -82,7 +82,7 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
     for name in names:
         if (folder / name).stat().st_size > parse.MOST_BYTES:
             raise InputError(
-                f"{folder / name}: has more than {parse.MOST_BYTES >> 20} MiB, as no tokenizer has: "
+                f"{folder / name}: has more than {parse.MOST_BYTES >> 20} MiB, no tokenizer has: "
                 "give another as --config.model.tokenizer"
             )
     if not set(names) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
