@@ -3,20 +3,30 @@
 0 done; 2 the user can mend it; 1 a bug (traceback); 75 stopped, everything kept.
 """
 
+import contextlib
 import io
 import logging
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from jaxbpc import progress
-from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped
+from jaxbpc.errors import (
+    EXIT_INPUT,
+    EXIT_STOPPED,
+    InputError,
+    NumberError,
+    Stopped,
+    one_line,
+    redacted,
+)
 
 
 def run(
@@ -35,17 +45,27 @@ def run(
         sys.exit(0)
     signal.signal(signal.SIGTERM, _terminated)
     absl_logging.set_verbosity(absl_logging.ERROR)
-    try:
+    with ended():
         app.run(
             lambda argv: _logged(main, argv[1:], positional),
             flags_parser=lambda argv: _parse(argv, own),
         )
+
+
+@contextlib.contextmanager
+def ended() -> Iterator[None]:
+    """Ends the process as the status says where its body fails; secrets are not told."""
+    try:
+        yield
     except (InputError, NumberError) as e:
-        _fail(str(e))
+        _fail(one_line(str(e)))
     except (Stopped, KeyboardInterrupt) as e:
-        reason = str(e) or "interrupted"
+        reason = one_line(str(e)) or "interrupted"
         progress.tell(f"stopped: {reason}; start the same command again to go on")
         sys.exit(EXIT_STOPPED)
+    except Exception:
+        progress.tell(redacted(traceback.format_exc().rstrip()))
+        sys.exit(1)
 
 
 def _logged(main: Callable[..., None], arguments: list[str], positional: bool) -> None:
@@ -53,7 +73,7 @@ def _logged(main: Callable[..., None], arguments: list[str], positional: bool) -
     if arguments and not positional:
         _fail(f"{arguments[0]!r} is no flag: see --help")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter())
     log = logging.getLogger("jaxbpc")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -62,6 +82,13 @@ def _logged(main: Callable[..., None], arguments: list[str], positional: bool) -
         main(arguments)
     else:
         main()
+
+
+class _Formatter(logging.Formatter):
+    """A record's message, in one line and without secrets: it may quote a stranger's file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(record.getMessage())
 
 
 def show(text: str, kept: str) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, holds_credentials
 
 DTYPES = ("auto", "float32", "bfloat16")
 ATTENTIONS = ("auto", "splash", "cudnn", "blocked", "xla")
 MESH_AXES = ("data", "fsdp", "tensor")
+# Three times War and Peace. A tokenizer takes 100 to 400 bytes of memory a character: some GB.
+MAX_DOCUMENT_CHARACTERS = 10_000_000
 
 
 def default() -> config_dict.ConfigDict:
@@ -53,6 +55,8 @@ def default() -> config_dict.ConfigDict:
     data.samples = config_dict.placeholder(int)
     # The prompt: {column} fields of a row are filled in, once, in the template alone.
     data.template = "{content}"
+    # A longer document is refused by its row: tokenising takes 100 to 400 bytes of memory for each.
+    data.max_document_characters = MAX_DOCUMENT_CHARACTERS
 
     config.window = window = config_dict.ConfigDict()
     window.block_size = 1900
@@ -107,6 +111,7 @@ class Settings:
     data_corpora: tuple[str, ...]
     data_samples: int | None
     data_template: str
+    data_max_document_characters: int
     window_block_size: int
     window_stride: int
     baselines: bool
@@ -144,6 +149,11 @@ def validate(config: config_dict.ConfigDict) -> Settings:
             raise InputError(f"config.training.{name} is {value}: give 0 or more")
     if data.samples is not None and data.samples < 1:
         raise InputError(f"config.data.samples is {data.samples}: give a positive number of rows")
+    if data.max_document_characters < 1:
+        raise InputError(
+            f"config.data.max_document_characters is {data.max_document_characters}: give a "
+            "positive number"
+        )
     if window.block_size < 1 or not 1 <= window.stride <= window.block_size:
         raise InputError(
             f"config.window.stride is {window.stride} with block_size {window.block_size}: "
@@ -168,6 +178,7 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         data_corpora=corpora,
         data_samples=data.samples,
         data_template=data.template,
+        data_max_document_characters=data.max_document_characters,
         window_block_size=window.block_size,
         window_stride=window.stride,
         baselines=config.baselines,
@@ -218,6 +229,11 @@ def _check_types(given: dict, known: config_dict.ConfigDict, where: str) -> None
             value = tuple(value)
         if type(value) is int and value >= 2**31:
             raise InputError(f"{where}.{name} is {value}: give a number below 2147483648")
+        if isinstance(value, str) and holds_credentials(value):
+            raise InputError(
+                f"{where}.{name} holds credentials, which results.json and the log would show: "
+                "give them in the environment (HF_TOKEN), or by `hf auth login`"
+            )
         if type(value) is not expected or (
             expected is tuple and not all(isinstance(v, str) for v in value)
         ):

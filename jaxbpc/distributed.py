@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jaxbpc import peers
-from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped
+from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped, redacted
 
 _HEARTBEAT_S = 30  # without one a process is lost
 
@@ -144,7 +144,7 @@ def none_waits() -> Iterator[None]:
             watch.end_all(EXIT_STOPPED, f"stopped: {reason}; start the same command again to go on")
         except Exception:
             watch.end_if_lost()  # the likely cause, whatever was raised
-            watch.end_all(1, traceback.format_exc())
+            watch.end_all(1, redacted(traceback.format_exc()))
 
 
 def check_same(fields: dict[str, Any]) -> None:

@@ -72,6 +72,8 @@ def open_job(settings: config_lib.Settings) -> Job:
     checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))
     tokenizer = tokenizer_folder(settings)
     layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)
+    size = (checkpoint.arch, checkpoint.own_head, settings.window_block_size)
+    layout_lib.check_memory(layout.at_most(1), *size)
     if warning := layout_lib.check_positions(checkpoint.arch, settings.window_block_size):
         log.warning("%s: %s", settings.model_path, warning)
     began = time.monotonic()
@@ -86,6 +88,7 @@ def open_job(settings: config_lib.Settings) -> Job:
     block_size, stride = settings.window_block_size, settings.window_stride
     plans = {n: windows.Plan(len(s.token_ids), block_size, stride) for n, s in streams.items()}
     layout = layout.at_most(max(plan.n_all_windows for plan in plans.values()))
+    layout_lib.check_memory(layout, *size)
     fingerprint = tokens.tokenizer_fingerprint(tokenizer)
     return Job(settings, layout, checkpoint, fingerprint, streams, plans, tokenize_s)
 
@@ -151,6 +154,7 @@ def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathli
             settings.data_samples,
             settings.data_template,
             bar.update,
+            settings.data_max_document_characters,
         )
     if not stream.characters:
         raise InputError(f"{path}: no text in it: give a corpus with rows of `content`")

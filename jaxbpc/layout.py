@@ -4,6 +4,7 @@ One cost model for all of it: bytes of parameters and of a window's activations 
 memory.
 """
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -84,6 +85,45 @@ def choose(
 def parameter_bytes(arch: Arch, own_head: bool, dtype: np.dtype) -> int:
     """Bytes of one copy of a model's parameters."""
     return n_parameters(Decoder(arch, dtype, "xla", own_head)) * dtype.itemsize
+
+
+def check_memory(layout: Layout, arch: Arch, own_head: bool, block_size: int) -> None:
+    """Refuses a model that cannot fit, before its memory is asked for.
+
+    Of an accelerator its parameters alone are counted: the device says itself what else is too
+    much. On a CPU nobody does: the system ends the process that asks for more than there is.
+
+    Raises:
+      InputError: with what is needed and what there is.
+    """
+    split = layout.mesh.shape["fsdp"] * layout.mesh.shape["tensor"]
+    need = parameter_bytes(arch, own_head, layout.dtype) / split
+    device = layout.mesh.devices.flat[0]
+    memory, what = _memory_bytes(device), "a device"
+    if device.platform == "cpu":
+        memory, what = host_memory_bytes(), "this machine's free memory"
+        window = activation_bytes(arch, block_size, layout.dtype)
+        need = len(layout.mesh.local_devices) * (need + layout.batch_per_device * window)
+    if memory and need > memory:
+        raise InputError(
+            f"the model needs {need / 1e9:,.1f} GB or more in {layout.dtype} and "
+            f"{layout.batch_per_device} window(s) of {block_size} tokens a step, {what} has "
+            f"{memory / 1e9:,.1f} GB: give more devices to --config.mesh.fsdp, a smaller "
+            "--config.batch_per_device or --config.window.block_size, "
+            "--config.model.dtype=bfloat16, or mend the sizes in config.json"
+        )
+
+
+def host_memory_bytes() -> int:
+    """Bytes that this machine, or the container, can give; 0 where it does not tell."""
+    found = []
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        kib = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+        found.append(1024 * (kib["MemAvailable"] + kib["SwapFree"]))
+    with contextlib.suppress(OSError, ValueError):  # "max": no limit
+        found.append(int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=0)
 
 
 def gathered_bytes(arch: Arch, n_bytes: int, dtype: np.dtype) -> int:

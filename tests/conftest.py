@@ -11,6 +11,9 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
 import pytest
+import tiny
+
+from jaxbpc import cli
 
 # float32 and bfloat16 meet only where the code says so.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -19,6 +22,34 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("JAXBPC_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def good_model(tmp_path_factory):
+    """A good model: a test copies what it breaks."""
+    return tiny.make_model(tmp_path_factory.mktemp("good") / "model")
+
+
+@pytest.fixture
+def refused(capsys):
+    """Asserts that a call ends as the commands do for what the user can mend."""
+
+    def check(call, *words):
+        with pytest.raises(SystemExit) as end, cli.ended():
+            call()
+        assert end.value.code == 2
+        said = capsys.readouterr()
+        lines = [line for line in said.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, said.err
+        assert "Traceback" not in said.err
+        assert not said.out
+        assert lines[0].isprintable()
+        assert len(lines[0]) < 4100
+        for word in words:
+            assert word in lines[0]
+        return lines[0]
+
+    return check
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
     0: "__init__ chips config dates errors training results intervals reduce record hlo "
-    "data.windows models.arch models.fields models.families published regress",
-    1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
+    "data.windows models.arch parse models.fields models.families published regress",
+    1: "cli progress lives distributed sharding data.corpora data.rows data.tiktoken data.tokens "
     "weights.source config_file peers data.audit topology mirror tracking data.baselines",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
@@ -32,7 +32,8 @@ FLOOR |= {f"text.{name}": 1 for name in PARTS.split()}
 FLOOR |= dict.fromkeys(["text.parts", "text.latex", "text.arxiv", "text.wet", "text.git"], 1)
 FLOOR |= dict.fromkeys(["text.paper", "text.files", "text.fresh", "text.check"], 2)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
-NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
+NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.rows"]
+NO_JAX += ["data.tiktoken", "data.tokens"]
 NO_JAX += ["weights.source", "config_file", "data.audit", "mirror", "tracking", *ANSWERS]
 FILES = sorted(PACKAGE.rglob("*.py"))
 

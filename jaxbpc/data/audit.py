@@ -27,8 +27,7 @@ class Audit:
         self._tokenizer = tokenizer
         self.before, self.after = around(tokenizer, ["a", string.printable, *texts])
         self._unknown = unknown_id(tokenizer)
-        self._special = np.zeros(1 + max(specials := special_ids(tokenizer), default=0), bool)
-        self._special[list(specials)] = True
+        self._special = np.array(sorted(special_ids(tokenizer)), np.uint32)
         # Without a decoder nobody can tell the text that tokens stand for.
         self._decodes = not tokenizer.is_fast or tokenizer.backend_tokenizer.decoder is not None
         self._counts = {"not_restored": 0, "unknown": 0, "special": 0}
@@ -44,9 +43,7 @@ class Audit:
             self._count("not_restored", text not in (None, document.text), document.row)
             if self._unknown is not None:
                 self._count("unknown", (body == self._unknown).sum(), document.row)
-            self._count(
-                "special", self._special[body[body < len(self._special)]].sum(), document.row
-            )
+            self._count("special", np.isin(body, self._special).sum(), document.row)
 
     def to_json(self) -> dict[str, Any]:
         """The counts, None where it cannot be told; rows count from 0, None where there is none."""

@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import hashlib
 import itertools
-import json
 import os
 import pathlib
 import shutil
@@ -20,13 +19,17 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-from jaxbpc.errors import InputError
+from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
+from jaxbpc.data import rows
+from jaxbpc.errors import InputError, short
 from jaxbpc.weights import source
 
 EXTENSIONS = (".jsonl", ".json")
 # The paper's corpora, as its files are spelt → the hub dataset's config.
 PAPER_DATASET = "hkust-nlp/llm-compression"
 PAPER_CORPORA = {"commoncraw": "cc", "python": "python", "arxiv_math": "arxiv_math"}
+_CHARACTER_BYTES = 12  # the most that one takes in JSON: two escapes
+_COLUMNS_BYTES = 1 << 20  # of a row's other columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,7 @@ def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
     try:
         paths = [p for ext in EXTENSIONS if (p := place / f"{name}{ext}").is_file()]
     except Exception as e:  # the system's, or whichever library opens this kind of bucket
-        reason = getattr(e, "strerror", None) or " ".join(str(e).split())[:160]
+        reason = getattr(e, "strerror", None) or short(e)
         raise InputError(f"{directory}: cannot be read ({reason}): check its permissions")
     if len(paths) > 1:
         raise InputError(
@@ -84,30 +87,45 @@ def _copied(path: Any) -> pathlib.Path:
         os.replace(unfinished, copy)
         return copy
     except Exception as e:  # as above
-        reason = " ".join(str(e).split())[:160]
-        raise InputError(f"{path}: cannot be copied ({reason}): mend that, or bring it here")
+        raise InputError(f"{path}: cannot be copied ({short(e)}): mend that, or bring it here")
 
 
 def file_sha256(path: pathlib.Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with _open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror}): check the file")
 
 
 def documents(
-    path: pathlib.Path, samples: int | None = None, template: str = "{content}"
+    path: pathlib.Path,
+    samples: int | None = None,
+    template: str = "{content}",
+    most_characters: int = MAX_DOCUMENT_CHARACTERS,
 ) -> Iterator[Document]:
     """Yields the first `samples` rows of `path`; rows that the reference drops have text ''.
 
+    Args:
+      most_characters: of a document.
+
     Raises:
       InputError: a row that is no JSON object, lacks a column of the template, or whose text is
-        not Unicode; the line is named.
+        not Unicode or longer; the line is named.
     """
     fill = Template(template)
-    for row, (where, value) in enumerate(itertools.islice(_rows(path), samples)):
+    read = rows.rows(path, _CHARACTER_BYTES * most_characters + _COLUMNS_BYTES)
+    for row, (where, value) in enumerate(itertools.islice(read, samples)):
         if not isinstance(value, dict):
             raise InputError(f"{path}:{where}: a row is a JSON object with a `content` field")
         text = fill(value, f"{path}:{where}")
+        if len(text) > most_characters:
+            raise InputError(
+                f"{path}:{where}: the document has {len(text):,} characters, more than "
+                f"config.data.max_document_characters, {most_characters:,}: split it, or give more "
+                "(tokenising takes 100 to 400 bytes of memory for each)"
+            )
         subset = value.get("subset")
         subset = subset if isinstance(subset, str) else None
         try:
@@ -165,42 +183,6 @@ class Template:
                 return ""
             texts.append(value)
         return "".join(texts)
-
-
-def _rows(path: pathlib.Path) -> Iterator[tuple[int, Any]]:
-    """(line or element number from 1, parsed value) of each row, in file order."""
-    with _open(path) as file:
-        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-        file.seek(0)
-        if start.startswith(b"["):
-            value = _parse(file.read(), f"{path}")
-            yield from enumerate(value, start=1)
-            return
-        # Binary lines end at \n alone: U+2028 inside a text is no line end.
-        for number, line in enumerate(file, start=1):
-            if line.strip(b" \t\r\n\xef\xbb\xbf" if number == 1 else b" \t\r\n"):
-                yield number, _parse(line, f"{path}:{number}")
-
-
-def _parse(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as e:
-        raise InputError(
-            f"{where}: not UTF-8 (byte {e.start}: {e.reason}): convert the file to UTF-8"
-        )
-    except json.JSONDecodeError as e:
-        line = f"line {e.lineno}, " if e.lineno > 1 else ""
-        raise InputError(f"{where}: not JSON ({line}column {e.colno}: {e.msg}): mend the line")
-    except (RecursionError, ValueError) as e:
-        raise InputError(f"{where}: cannot be read as JSON ({type(e).__name__}): mend the line")
-
-
-def _open(path: pathlib.Path):
-    try:
-        return open(path, "rb")
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): check the file")
 
 
 def _ordinal(row: dict[str, Any]) -> int:

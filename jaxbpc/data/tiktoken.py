@@ -13,11 +13,11 @@ stands around them, so they are joined from the same two parts everywhere.
 
 import base64
 import binascii
-import json
 import pathlib
 
 import tokenizers
 
+from jaxbpc import parse
 from jaxbpc.errors import InputError
 
 FILE = "qwen.tiktoken"
@@ -69,11 +69,8 @@ def convert(folder: pathlib.Path) -> tokenizers.Tokenizer:
 
 def _refuse_extra(path: pathlib.Path) -> None:
     """An `extra_vocab_file` in tokenizer_config.json would change ids."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as e:
-        raise InputError(f"{path}: cannot be read as JSON ({str(e)[:120]}): {_REMEDY}")
-    if isinstance(config, dict) and config.get("extra_vocab_file"):
+    config = parse.json_file(path, _REMEDY) if path.is_file() else {}
+    if config.get("extra_vocab_file"):
         raise InputError(
             f"{path}: extra_vocab_file is not supported: save the tokenizer as tokenizer.json"
         )
@@ -81,10 +78,7 @@ def _refuse_extra(path: pathlib.Path) -> None:
 
 def _read(path: pathlib.Path) -> dict[bytes, int]:
     """Token → rank, of a file whose ranks are 0, 1, … in any order."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror}): {_REMEDY}")
+    lines = parse.small_file(path, _REMEDY).splitlines()
     ranks: dict[bytes, int] = {}
     seen: set[int] = set()
     for number, line in enumerate(lines, start=1):

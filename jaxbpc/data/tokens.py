@@ -9,6 +9,7 @@ rebuild the tokenizer and lose parts of it (GPT2Tokenizer drops the digit splitt
 what it rebuilds differs between versions of transformers.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -16,15 +17,16 @@ import logging
 import os
 import pathlib
 import shutil
+import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxbpc import record
-from jaxbpc.config import fingerprint
+from jaxbpc import parse, record
+from jaxbpc.config import MAX_DOCUMENT_CHARACTERS, fingerprint
 from jaxbpc.data import audit, corpora, tiktoken
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, short
 
 log = logging.getLogger(__name__)
 _VERSION = 5  # of the cache's layout and of the rules above
@@ -42,6 +44,10 @@ _FILES = (
 _ARRAYS = {"token_ids": np.uint32, "token_char_end": np.int64, "documents": np.int64}
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
+_MOST_SUBSETS = 10_000  # their names are held in memory
+_SUBSET_CHARACTERS = 200  # of a name
+# Four bytes of a character, each a token, and an end of text are far from it.
+_MOST_TOKENS_A_CHARACTER = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +125,12 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
     """
     digest = hashlib.sha256()
     names = [name for name in _FILES if (folder / name).is_file()]
+    for name in names:
+        if (folder / name).stat().st_size > parse.MOST_BYTES:
+            raise InputError(
+                f"{folder / name}: has more than {parse.MOST_BYTES >> 20} MiB, no tokenizer has: "
+                "give another as --config.model.tokenizer"
+            )
     if not set(names) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
         raise InputError(
             f"{folder}: no tokenizer files (tokenizer.json, tokenizer.model, …): give a folder or "
@@ -127,7 +139,8 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
     for name in names:
         digest.update(f"{name}\0".encode())
         try:
-            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+            with open(folder / name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as e:
             raise InputError(f"{folder / name}: cannot be read ({e.strerror}): check the file")
     return digest.hexdigest()
@@ -144,13 +157,31 @@ def load_tokenizer(folder: pathlib.Path):
     cls = transformers.PreTrainedTokenizerFast if has_json else transformers.AutoTokenizer
     if not has_json and (folder / tiktoken.FILE).is_file():
         return transformers.PreTrainedTokenizerFast(tokenizer_object=tiktoken.convert(folder))
-    try:
-        return cls.from_pretrained(str(folder), trust_remote_code=False)
-    except Exception as e:  # the library raises what it likes on files that it cannot read
-        reason = " ".join(str(e).split())[:200]
+    with _named(f"{folder}: its tokenizer cannot be loaded"):
+        tokenizer = cls.from_pretrained(str(folder), trust_remote_code=False)
+    with _named(f"{folder}: its tokenizer fails"):
+        n_tokens = len(tokenizer(string.printable, verbose=False)["input_ids"])
+    if n_tokens > _MOST_TOKENS_A_CHARACTER * len(string.printable):
         raise InputError(
-            f"{folder}: its tokenizer cannot be loaded ({type(e).__name__}: {reason}): give "
-            "another as --config.model.tokenizer"
+            f"{folder}: its tokenizer makes {n_tokens:,} tokens of {len(string.printable)} "
+            "characters: give another as --config.model.tokenizer"
+        )
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Turns what the tokenizer's library raises into one line.
+
+    It raises what it likes on files that it cannot read; a panic of its Rust code is no Exception.
+    """
+    try:
+        yield
+    except (InputError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as e:
+        raise InputError(
+            f"{what} ({type(e).__name__}: {short(e)}): give another as --config.model.tokenizer"
         )
 
 
@@ -161,6 +192,7 @@ def stream(
     samples: int | None = None,
     template: str = "{content}",
     progress: Callable[[int], Any] | None = None,
+    most_characters: int = MAX_DOCUMENT_CHARACTERS,
 ) -> TokenStream:
     """The tokens of corpus file `path`, from the cache where they have been made before.
 
@@ -168,6 +200,7 @@ def stream(
 
     Args:
       progress: called with the number of characters of each batch that was tokenised.
+      most_characters: of a document; a longer one is refused.
 
     Raises:
       InputError: a fault in the corpus or tokenizer.
@@ -194,7 +227,8 @@ def stream(
                     return _open(folder, sha256)
                 except InputError as e:
                     log.warning("%s", e)
-            _tokenize(path, tokenizer_folder, folder, samples, template, progress)
+            documents = corpora.documents(path, samples, template, most_characters)
+            _tokenize(path, documents, tokenizer_folder, folder, progress)
             return _open(folder, sha256)
     except OSError as e:
         raise InputError(
@@ -235,7 +269,7 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
     )
 
 
-def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, progress) -> None:
+def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress) -> None:
     """Writes the stream of a corpus to `folder`, which appears only when it is complete."""
     tokenizer = load_tokenizer(tokenizer_folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -253,18 +287,18 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
         digests[name].update(data)
 
     try:
-        for batch in _batches(corpora.documents(path, samples, template)):
+        for batch in _batches(documents):
             kept = [d for d in batch if d.text]
             empty += len(batch) - len(kept)
             if not kept:
                 continue
-            audited = audited or audit.Audit(tokenizer, [d.text[:1000] for d in kept])
+            with _named(_rows(kept)):
+                audited = audited or audit.Audit(tokenizer, [d.text[:1000] for d in kept])
             encoded = list(_encode(tokenizer, kept))
-            audited.add(kept, [ids for ids, _ in encoded])
+            with _named(_rows(kept)):
+                audited.add(kept, [ids for ids, _ in encoded])
             for document, (ids, ends) in zip(kept, encoded, strict=True):
-                subset = -1
-                if document.subset is not None:
-                    subset = subsets.setdefault(document.subset, len(subsets))
+                subset = _subset(document, subsets, path)
                 n_text = len(document.text)
                 fields = (n_tokens, n_text, document.n_bytes, document.row, document.date, subset)
                 write("documents", np.array(fields, np.int64).tobytes())
@@ -293,6 +327,19 @@ def _tokenize(path, tokenizer_folder, folder: pathlib.Path, samples, template, p
     os.rename(temporary, folder)
 
 
+def _subset(document: corpora.Document, subsets: dict[str, int], path: pathlib.Path) -> int:
+    """The number of a document's subset, in the order of their first; -1 where it has none."""
+    if document.subset is None:
+        return -1
+    number = subsets.setdefault(document.subset, len(subsets))
+    if number >= _MOST_SUBSETS or len(document.subset) > _SUBSET_CHARACTERS:
+        raise InputError(
+            f"{path}, row {document.row} (from 0): `subset` has more than {_MOST_SUBSETS:,} values "
+            f"or {_SUBSET_CHARACTERS} characters: it names groups of documents, leave it out"
+        )
+    return number
+
+
 def _batches(documents: Iterator[corpora.Document]) -> Iterator[list[corpora.Document]]:
     """Groups documents to what the tokenizer does in parallel, bounded in memory."""
     batch: list[corpora.Document] = []
@@ -307,20 +354,19 @@ def _batches(documents: Iterator[corpora.Document]) -> Iterator[list[corpora.Doc
         yield batch
 
 
+def _rows(documents: list[corpora.Document]) -> str:
+    return f"the tokenizer fails on rows {documents[0].row} to {documents[-1].row} (from 0)"
+
+
 def _encode(
     tokenizer, documents: list[corpora.Document]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(ids [n] uint32, character ends in the document [n] int64) of each document."""
     texts = [d.text for d in documents]
     offsets = bool(tokenizer.is_fast)
-    try:
+    with _named(_rows(documents)):
         encoded = tokenizer(
             texts, truncation=False, padding=False, return_offsets_mapping=offsets, verbose=False
-        )
-    except Exception as e:  # as above
-        raise InputError(
-            f"the tokenizer fails on rows {documents[0].row} to {documents[-1].row} (from 0): "
-            f"{str(e)[:160]}: give another as --config.model.tokenizer"
         )
     for i, text in enumerate(texts):
         ids = np.array(encoded["input_ids"][i], np.uint32)

@@ -114,7 +114,8 @@ _ACTIVATIONS = {
 }
 
 
-_MOST_LAYERS = 10_000
+# Counts, by what their field is called: far above any model's, and what is made for each is little.
+_MOST = {"layer": 1_000, "expert": 1 << 16, "head": 1 << 16}
 
 
 class Fields:
@@ -140,12 +141,14 @@ class Fields:
                 raise InputError(f"{self.where}: `{name}` is missing: a model needs it")
             return default
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+            value = float(value) if abs(value) < 2**1000 else math.inf
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise InputError(
                 f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
             )
-        most = _MOST_LAYERS if "layer" in name and kind is int else 2**40
+        most = 2**40
+        if kind is int and "size" not in name:
+            most = min((n for what, n in _MOST.items() if what in name), default=most)
         if isinstance(value, int | float) and kind is not bool and not 0 < value <= most:
             raise InputError(
                 f"{self.where}: `{name}` is {value}: an impossible size, mend the file"

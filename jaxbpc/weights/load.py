@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -87,6 +88,8 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     )
     architectures = config.get("architectures")
     named = str(architectures[0]) if isinstance(architectures, list) and architectures else kind
+    if not re.fullmatch(r"[\w.-]{1,100}", named, re.ASCII):  # it goes into the results as it stands
+        raise InputError(f"{where}: `architectures` has {named[:100]!r}: mend the file")
     model = Decoder(arch, jnp.float32, "xla", own_head)
     wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
     fills = names.fills(folder, family, arch, wanted, tensors)

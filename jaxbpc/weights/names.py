@@ -77,6 +77,7 @@ def fills(
     """
     result, missing, misshapen, used = [], [], [], set()
     filled: set[str] = set()
+    most = 10_000 + 10 * len(tensors)  # what other spellings would have filled is missing, too
     for fill in _spelt_out(family.NAMES, arch):
         parameters = fill.parts.parameters
         if not set(parameters) <= wanted.keys() or filled & set(parameters):
@@ -84,6 +85,8 @@ def fills(
         absent = [name for name in fill.tensors if name not in tensors]
         if absent:
             missing += [(name, parameters) for name in absent]
+            if len(missing) > most:  # by a config.json of absurd sizes: their list has no end
+                refuse(folder, [name for name, _ in missing], [], [])
             continue
         filled |= set(parameters)
         scales = tuple(map(quantized.scales_of, fill.tensors))

@@ -7,17 +7,19 @@ checkpoints may lie in a bucket (gs://…): such paths are etils' epath.Path, th
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import pathlib
+import re
 from typing import Any
 
-from jaxbpc.errors import InputError
+from jaxbpc import parse
+from jaxbpc.errors import InputError, short
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 TREE = "_METADATA"  # of an Orbax checkpoint
+_ORBAX_SMALL = (TREE, "_CHECKPOINT_METADATA", "_sharding", "manifest.ocdbt", ".zarray", "zarr.json")
 _TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
 _PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
@@ -93,9 +95,8 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
             huggingface_hub.snapshot_download(path, revision=revision, allow_patterns=patterns)
         )
     except Exception as e:  # the hub client raises errors of its own, of httpx and of the system
-        reason = " ".join(str(e).split())[:160]
         raise InputError(
-            f"{path}: cannot be had from the hub ({type(e).__name__}: {reason}): check the id, "
+            f"{path}: cannot be had from the hub ({type(e).__name__}: {short(e)}): check the id, "
             "the network and `hf auth login`, or give a local folder"
         )
 
@@ -113,18 +114,26 @@ def _remote(path: str, weights: bool) -> pathlib.Path:
         copy_small(folder, copy)
         return copy
     except Exception as e:  # of whichever library opens this kind of bucket, or that it is missing
-        reason = " ".join(str(e).split())[:160]
         raise InputError(
-            f"{path}: cannot be read ({type(e).__name__}: {reason}): check the path and your "
+            f"{path}: cannot be read ({type(e).__name__}: {short(e)}): check the path and your "
             "credentials; gs:// needs the package gcsfs"
         )
 
 
 def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
-    """Copies the tokenizer's files and config.json, in this order, each whole or not at all."""
+    """Copies the tokenizer's files and config.json, in this order, each whole or not at all.
+
+    Raises:
+      InputError: a file that is no part of the folder: a copy may go to others, and a link of a
+        stranger's folder may lead to one's own secrets. (A hub's cache is made of links.)
+    """
     files = {file.name: file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern)}
     for name in sorted(files.keys() - {INDEX}, key=lambda name: name == "config.json"):
-        content = files[name].read_bytes()
+        if not is_remote(folder) and _leads_out(folder, files[name]):
+            raise InputError(
+                f"{files[name]} is a link out of its folder, not copied: put the file itself there"
+            )
+        content = parse.small_file(files[name])
         if is_remote(to):  # an object is written whole
             (to / name).write_bytes(content)
             continue
@@ -140,21 +149,24 @@ def holder(folder: Any, *names: str) -> Any:
     return folder.parent if any((folder.parent / n).is_file() for n in names) else folder
 
 
+def _leads_out(folder: pathlib.Path, file: pathlib.Path) -> bool:
+    """Whether a file is a link to elsewhere than its folder, or its model in a hub's cache."""
+    root = folder.resolve()
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        root = root.parent.parent
+    return not file.resolve().is_relative_to(root)
+
+
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """The fields of a folder's config.json. Raises InputError."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return parse.json_file(path)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: give the folder of a Hugging Face model (config.json, "
             "weights, tokenizer.json)"
         )
-    except (OSError, ValueError, RecursionError) as e:
-        raise InputError(f"{path}: cannot be read as JSON ({str(e)[:120]}): mend the file")
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: not a JSON object: mend the file")
-    return config
 
 
 def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
@@ -190,15 +202,13 @@ def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
 
 def _read_index(index: pathlib.Path) -> dict[str, str]:
     """Tensor name → file name. Files outside of the folder are refused."""
-    try:
-        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        items = {**named}.items()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        raise InputError(f"{index}: no readable `weight_map` ({type(e).__name__}): mend the file")
+    named = parse.json_file(index).get("weight_map")
+    if not isinstance(named, dict):
+        raise InputError(f"{index}: no readable `weight_map`: mend the file")
     for file in set(map(str, named.values())):
-        if "/" in file or "\\" in file or not file.endswith(".safetensors"):
+        if not re.fullmatch(r"[^/\\\0]+\.safetensors", file):
             raise InputError(f"{index}: {file!r} is no safetensors file of this folder")
-    return {str(name): str(file) for name, file in items}
+    return {name: str(file) for name, file in named.items()}
 
 
 def _read_header(file: pathlib.Path) -> dict[str, Tensor]:
@@ -242,6 +252,27 @@ def orbax_item(folder: pathlib.Path) -> pathlib.Path | None:
     return items[0] if items else None
 
 
+def check_lengths(item: pathlib.Path, n_bytes: int | None = None) -> None:
+    """Raises InputError where a file of an Orbax checkpoint is far too long.
+
+    TensorStore reads pieces and manifests whole, and ends the process where memory is short.
+
+    Args:
+      n_bytes: of its tensors, which bound each of its files; None: those that tell of them alone.
+    """
+    if is_remote(item):
+        return
+    most = parse.MOST_BYTES if n_bytes is None else 2 * n_bytes + parse.MOST_BYTES
+    for file in item.rglob("*"):
+        if n_bytes is None and file.name not in _ORBAX_SMALL:
+            continue
+        if file.is_file() and file.stat().st_size > most:
+            raise InputError(
+                f"{file}: has {file.stat().st_size:,} bytes, more than this checkpoint can have: "
+                "write or copy it again"
+            )
+
+
 def check_ocdbt(item: pathlib.Path) -> None:
     """Raises InputError where a file of an Orbax checkpoint is missing or cut short.
 
@@ -257,7 +288,11 @@ def check_ocdbt(item: pathlib.Path) -> None:
     try:
         versions = ts.ocdbt.dump(store).result()["versions"]
         nodes = [versions[-1]["root"]["location"]]
+        seen = set()
         while nodes:
+            if nodes[-1] in seen:
+                raise ValueError("its index leads in a circle")
+            seen.add(nodes[-1])
             entries = ts.ocdbt.dump(store, nodes[-1]).result()["entries"]
             places = [e.get("location") or e.get("indirect_value") for e in entries]
             for where in [nodes.pop(), *filter(None, places)]:

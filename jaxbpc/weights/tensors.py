@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import gc
 import logging
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from jaxbpc import distributed
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, short
 from jaxbpc.weights import source
 from jaxbpc.weights.source import Tensor
 
@@ -64,6 +65,7 @@ def find(folder: pathlib.Path) -> Stored:
     if item is None:
         tensors = source.tensors(folder)
         return Stored(tensors, functools.partial(_read_files, tensors))
+    source.check_lengths(item)
     source.check_ocdbt(item)
     tree = _tree(item)
     tensors = {
@@ -71,6 +73,14 @@ def find(folder: pathlib.Path) -> Stored:
         for name, leaf in _leaves(tree).items()
         if hasattr(leaf, "shape") and leaf.dtype is not None
     }
+    for name, tensor in tensors.items():
+        # A piece is made in memory whole: TensorStore ends the process where it cannot.
+        if tensor.pieces and math.prod(tensor.pieces) > max(1, math.prod(tensor.shape)):
+            raise InputError(
+                f"{item}: {name}, of shape {list(tensor.shape)}, lies in pieces of "
+                f"{list(tensor.pieces)}: a damaged Orbax checkpoint, write or copy it again"
+            )
+    source.check_lengths(item, sum(tensor.n_bytes for tensor in tensors.values()))
     return Stored(tensors, functools.partial(_read_tree, item, tree))
 
 
@@ -201,7 +211,7 @@ def _quiet(path: pathlib.Path, what: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as e:
         cause = e.__cause__ or e.__context__ or e
-        failed = " ".join(str(cause).split())[:160]
+        failed = short(cause)
     finally:
         if failed:
             gc.collect()  # of reads that were given up, each would tell
