@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import config_dict
@@ -17,6 +18,7 @@ from jaxbpc.errors import InputError, holds_credentials
 
 DTYPES = ("auto", "float32", "bfloat16")
 ATTENTIONS = ("auto", "splash", "cudnn", "blocked", "xla")
+_OWN_FILES = ("results.json", "runs.json", "series.json", "mirror.json")
 MESH_AXES = ("data", "fsdp", "tensor")
 # Three times War and Peace. A tokenizer takes 100 to 400 bytes of memory a character: some GB.
 MAX_DOCUMENT_CHARACTERS = 10_000_000
@@ -134,16 +136,7 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         raise InputError("config.model.path is empty: give a hub id or a model's folder")
     _check_choice("config.model.dtype", model.dtype, DTYPES)
     _check_choice("config.model.attention", model.attention, ATTENTIONS)
-    corpora = tuple(n.strip() for entry in data.corpora for n in entry.split(",") if n.strip())
-    if not corpora:
-        raise InputError("config.data.corpora is empty: name at least one corpus of data.dir")
-    for name in corpora:
-        ours = name.startswith(".") or name in ("results.json", "runs.json")
-        if corpora.count(name) > 1 or "/" in name or "\\" in name or ours:
-            raise InputError(
-                f"config.data.corpora has {name!r}: give the names of files in data.dir, each once "
-                "(results.json and runs.json are names of the run's own files)"
-            )
+    corpora = _corpora(data.corpora)
     for name, value in config.training.items():
         if value is not None and not 0 <= value < float("inf"):
             raise InputError(f"config.training.{name} is {value}: give 0 or more")
@@ -161,12 +154,6 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         )
     if config.batch_per_device < 0:
         raise InputError(f"config.batch_per_device is {config.batch_per_device}: give 0 or more")
-    sizes = tuple(int(config.mesh[axis]) for axis in MESH_AXES)
-    for axis, size in zip(MESH_AXES, sizes, strict=True):
-        if size < -1:
-            raise InputError(f"config.mesh.{axis} is {size}: give a number of devices, 0 or -1")
-    if sizes.count(-1) > 1:
-        raise InputError("config.mesh has more than one -1: the rest of the devices is one number")
     return Settings(
         model_path=model.path,
         model_tokenizer=model.tokenizer or model.path,
@@ -183,10 +170,36 @@ def validate(config: config_dict.ConfigDict) -> Settings:
         window_stride=window.stride,
         baselines=config.baselines,
         batch_per_device=config.batch_per_device,
-        mesh=sizes,  # type: ignore[arg-type]
+        mesh=_mesh_sizes(config.mesh),
         log_tensorboard=config.log.tensorboard,
         log_wandb=config.log.wandb,
     )
+
+
+def _corpora(given: Sequence[str]) -> tuple[str, ...]:
+    """The names of `data.corpora`, of which an entry may hold several."""
+    corpora = tuple(n.strip() for entry in given for n in entry.split(",") if n.strip())
+    if not corpora:
+        raise InputError("config.data.corpora is empty: name at least one corpus of data.dir")
+    for name in corpora:
+        ours = name.startswith(".") or name in _OWN_FILES
+        if corpora.count(name) > 1 or "/" in name or "\\" in name or ours:
+            raise InputError(
+                f"config.data.corpora has {name!r}: give the names of files in data.dir, each once "
+                f"({', '.join(_OWN_FILES)} are names of the run's own files)"
+            )
+    return corpora
+
+
+def _mesh_sizes(mesh: config_dict.ConfigDict) -> tuple[int, int, int]:
+    """The devices along each of the mesh's axes."""
+    sizes = tuple(int(mesh[axis]) for axis in MESH_AXES)
+    for axis, size in zip(MESH_AXES, sizes, strict=True):
+        if size < -1:
+            raise InputError(f"config.mesh.{axis} is {size}: give a number of devices, 0 or -1")
+    if sizes.count(-1) > 1:
+        raise InputError("config.mesh has more than one -1: the rest of the devices is one number")
+    return sizes  # type: ignore[return-value]
 
 
 def fingerprint(fields: dict[str, Any]) -> str:
