@@ -18,7 +18,7 @@ import filelock
 import jax
 
 from jaxbpc.errors import InputError
-from jaxbpc.record import read_checked, write_checked
+from jaxbpc.record import read_checked, sync, write_checked
 
 log = logging.getLogger(__name__)
 _SAVE_S = 10.0
@@ -70,7 +70,10 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
       InputError: it cannot be written, or another run works in it.
     """
     try:
+        new = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
         workdir.mkdir(parents=True, exist_ok=True)
+        for folder in new:
+            sync(folder.parent)
         lock = filelock.FileLock(workdir / ".lock", timeout=0)
         lock.acquire()
     except filelock.Timeout:

@@ -94,7 +94,7 @@ class Record:
         _open_array(folder, "nll", shape, create=True, delete_existing=True)
         (folder / "nll" / "c").mkdir(exist_ok=True)
         for path in [*folder.rglob("c"), *folder.iterdir(), folder, folder.parent]:
-            _sync(path)
+            sync(path)
         meta = {
             "version": VERSION,
             "settings": settings,
@@ -184,7 +184,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as e:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -332,7 +332,7 @@ def _strangers(nll: np.ndarray, digests: list[str | None]) -> bool:
     return any(want is not None and have != want for have, want in pairs)
 
 
-def _sync(folder: pathlib.Path) -> None:
+def sync(folder: pathlib.Path) -> None:
     """Returns when what was made or renamed in a folder is on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
