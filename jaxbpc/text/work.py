@@ -15,7 +15,7 @@ from jaxbpc.errors import InputError
 from jaxbpc.text import decode, duplicates, inputs, writer
 from jaxbpc.text.pieces import LIMIT, Files, Lines, Piece, Rows
 
-_LANGUAGE_CHARACTERS = 5000  # from which a document's language is told
+_LANGUAGE_CHARACTERS = 1000  # of a document's middle, from which its language is told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,8 @@ def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
 
 
 def _language(text: str) -> str:
-    return decode.needed("py3langid").classify(text[:_LANGUAGE_CHARACTERS])[0]
+    start = max(0, (len(text) - _LANGUAGE_CHARACTERS) // 2)
+    return decode.needed("py3langid").classify(text[start : start + _LANGUAGE_CHARACTERS])[0]
 
 
 def _read(piece: Piece, options: Options) -> Iterator[_Document]:
