@@ -10,7 +10,7 @@ FLOORS = {
     0: "__init__ chips config errors results intervals reduce record hlo data.windows models.arch "
     "models.fields models.families published regress",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
-    "weights.source config_file peers data.audit topology data.baselines",
+    "weights.source config_file peers data.audit topology mirror data.baselines",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
@@ -30,7 +30,7 @@ FLOOR |= {f"text.{name}": 1 for name in PARTS.split()}
 FLOOR |= dict.fromkeys(["text.paper", "text.files", "text.fresh", "text.check"], 2)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
-NO_JAX += ["weights.source", "config_file", "data.audit", *ANSWERS]
+NO_JAX += ["weights.source", "config_file", "data.audit", "mirror", *ANSWERS]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
