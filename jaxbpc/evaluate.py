@@ -133,7 +133,7 @@ def _with_baselines(results: Results, made: baselines.Background, path: pathlib.
                 "--baselines` makes and keeps them for the next run"
             )
             return results
-        log.info("%s is written; waiting for the compressors (Ctrl-C: without them)", path)
+        log.info("the results are written; waiting for the compressors (Ctrl-C: without them)")
         made.wait()
         results = with_baselines(results, made.found())
         results_lib.write(path, results)
