@@ -285,6 +285,30 @@ def test_a_clone_that_means_harm(repository, tmp_path):
     assert mark.exists()  # a command that obeys the clone does what it says
 
 
+def test_a_tree_that_explodes(repository, monkeypatch):
+    """Ten names for a tree of ten names for a tree …: 10^10 files."""
+    monkeypatch.setattr(git, "MAX_FILES", 9999)
+    repository.commit("2024-01-01", {"0.py": code(1)})
+    bomb, entry = "", "100644 blob " + repository("rev-parse", "HEAD:0.py")
+    for _ in range(10):
+        lines = "".join(f"{entry}\t{i}.py\n" for i in range(10))
+        done = subprocess.run(
+            ["git", "mktree"], cwd=repository.path, input=lines.encode(), capture_output=True
+        )
+        bomb = done.stdout.decode().strip()
+        entry = f"040000 tree {bomb}"
+    commit = repository("commit-tree", bomb, "-p", "HEAD", "-m", "x")
+    repository("update-ref", "HEAD", commit)
+    with pytest.raises(InputError, match="more than 9,999 files"):
+        collect(repository.path)
+    # In history alone; git keeps what a commit changes in its memory.
+    monkeypatch.setattr(git, "MAX_GIT_BYTES", 50 << 20)
+    back = repository("commit-tree", "HEAD~1^{tree}", "-p", "HEAD", "-m", "x")
+    repository("update-ref", "HEAD", back)
+    with pytest.raises(InputError, match="too many files"):
+        collect(repository.path)
+
+
 @pytest.mark.parametrize("name", ["GIT_DIR", "GIT_EXTERNAL_DIFF", "GIT_CONFIG_PARAMETERS"])
 def test_the_environment_does_not_matter(repository, monkeypatch, name):
     repository.commit("2024-05-01", {"new.py": code(2)})

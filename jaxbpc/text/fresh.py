@@ -24,6 +24,7 @@ not. A date is what the source says of itself: the first commit's, the first ver
 import collections
 import dataclasses
 import datetime
+import hashlib
 import json
 import pathlib
 import shutil
@@ -131,7 +132,8 @@ def fresh(
     with writer.Writer(out, name) as corpus:
         folder = out / f".{name}.parts"
         work = Work(options, known)
-        done, failed = parts.collect(found, work, f"{about}", folder, workers or parallel.cores())
+        settings = f"{about} {hashlib.sha256(repr(known).encode()).hexdigest()}"
+        done, failed = parts.collect(found, work, settings, folder, workers or parallel.cores())
         if not done:
             raise InputError(next(iter(failed.values())))
         counts = parts.merge(done, corpus, characters, options.seed)

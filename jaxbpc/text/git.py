@@ -33,6 +33,8 @@ from jaxbpc.errors import InputError
 from jaxbpc.text import writer
 
 MAX_FILE_BYTES = 1 << 20
+MAX_GIT_BYTES = 2 << 30  # of git's own memory, without the packs that it maps
+MAX_FILES = 3_000_000  # of a commit, or in all of history by name
 _VENDORED = re.compile(
     r"(?:^|/)(?:_?vendor(?:ed)?|third[_-]?party|node_modules|site-packages|dist-packages|externals?"
     r"|extern|\.?venv|bower_components)/"
@@ -116,16 +118,22 @@ class Clone:
 
     def tree(self) -> dict[str, str]:
         """Path → blob of the Python files of HEAD; links and submodules are none."""
-        done = _git(["ls-tree", "-r", "-z", "--full-tree", self.head], self.environment)
-        if done.returncode:
-            raise InputError(f"{self.folder}: damaged, or without its files: clone it again")
         found = {}
-        for entry in done.stdout.split(b"\0")[:-1]:
-            about, _, path = entry.partition(b"\t")
-            mode, _, name = about.split(b" ")
-            if mode in (b"100644", b"100755") and path.endswith(b".py"):
-                found[os.fsdecode(path)] = name.decode()
+        with _running(["ls-tree", "-r", "-z", "--full-tree", self.head], self.environment) as git:
+            for n, entry in enumerate(_split(git.stdout)):
+                self._refuse_if(n > MAX_FILES)
+                about, _, path = entry.partition(b"\t")
+                mode, _, name = about.split(b" ")
+                if mode in (b"100644", b"100755") and path.endswith(b".py"):
+                    found[os.fsdecode(path)] = name.decode()
+            if git.wait():
+                raise InputError(f"{self.folder}: damaged, or without its files: clone it again")
         return found
+
+    def _refuse_if(self, too_many: bool) -> None:
+        """Raises InputError of trees that name one another to make many files of few."""
+        if too_many:
+            raise InputError(f"{self.folder}: has more than {MAX_FILES:,} files: leave it out")
 
     def first_dates(self, blobs: set[str]) -> tuple[dict[str, int], dict[str, int]]:
         """(path → , blob → ) the first day (proleptic ordinal) that history has it.
@@ -163,12 +171,13 @@ class Clone:
                     first = min(day, paths.get(path, day))
                     path = os.fsdecode(next(fields, b""))
                 paths[path] = min(paths.get(path, first), first)
+                self._refuse_if(len(paths) > MAX_FILES)
                 if blob in blobs:
                     contents[blob] = min(contents.get(blob, first), first)
             if git.wait():
                 raise InputError(
-                    f"{self.folder}: its history cannot be read: clone it again, whole, without "
-                    "--filter"
+                    f"{self.folder}: its history cannot be read, or has too many files: clone it "
+                    "again, whole, without --filter"
                 )
         return paths, contents
 
@@ -231,6 +240,10 @@ def _running(arguments: list[str], more: dict[str, str]) -> Iterator[Any]:
     with subprocess.Popen(
         command, env=_environment(more), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
     ) as git:
+        with contextlib.suppress(ImportError, AttributeError):  # Linux alone has it
+            import resource
+
+            resource.prlimit(git.pid, resource.RLIMIT_DATA, (MAX_GIT_BYTES, MAX_GIT_BYTES))
         try:
             yield git
         finally:
