@@ -178,6 +178,29 @@ def test_orbax_steps_by_the_command(place):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
+def test_two_processes(place):
+    """One checkpoint has a loss that is no number; both go on to the others."""
+    file = place / "model" / "step9" / "model.safetensors"
+    weights = safetensors.numpy.load_file(file)
+    weights["model.norm.weight"][3] = np.nan
+    safetensors.numpy.save_file(weights, file)
+    both = tiny.start_two(place, "two", "--checkpoints=step*")
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 2, err
+        assert "error: 1 of 5 checkpoints failed (step9)" in err
+        assert "step9 failed: text: the loss is not finite in window 0" in err
+    config = make_config(place)
+    assert [name for name, _ in score(config, place / "one")] == ["step9"]
+    runs = [curve.split([str(place / name)])[0][0].runs for name in ("one", "two")]
+    for one, two in zip(*runs, strict=True):
+        assert two.name == one.name
+        assert two.results.environment["processes"] == 2
+        want = one.results.corpora["text"].bpc
+        assert two.results.corpora["text"].bpc == pytest.approx(want, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("fields", "how", "words"),
     [
