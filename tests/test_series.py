@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 import run_folders
@@ -19,7 +20,7 @@ from jaxbpc import checkpoints, curve, evaluate, results, series
 from jaxbpc import config as config_lib
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError
-from jaxbpc.weights import save
+from jaxbpc.weights import load, save
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
 
@@ -60,9 +61,17 @@ def score(config, workdir, pattern="step*"):
 
 @pytest.mark.long
 def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, monkeypatch):
-    compiled, tokenised = [], []
+    compiled, tokenised, held = [], [], []
     plain = tokens._tokenize
     monkeypatch.setattr(tokens, "_tokenize", lambda *a: [tokenised.append(a), plain(*a)])
+
+    plain_load = load.load
+
+    def loads(*arguments):
+        held.append(sum(array.nbytes for array in jax.live_arrays()))
+        return plain_load(*arguments)
+
+    monkeypatch.setattr(load, "load", loads)
 
     def heard(name, *_, **__):
         if name == "/jax/core/compile/backend_compile_duration":
@@ -81,6 +90,7 @@ def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, m
         monitoring.unregister_event_duration_listener(heard)
     assert n == [2, 2]  # the first window's step and the others', of one checkpoint or five
     assert len(tokenised) == 1
+    assert len(set(held[1:])) == 1  # of the checkpoint before nothing is left when one is loaded
     (found,), _ = curve.split([str(place / "five")])
     assert [run.name for run in found.runs] == [f"step{step}" for step in STEPS]
     for step, run in zip(STEPS, found.runs, strict=True):

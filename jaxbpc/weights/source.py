@@ -18,6 +18,7 @@ from jaxbpc.errors import InputError
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 TREE = "_METADATA"  # of an Orbax checkpoint
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "vocab.txt")
 _TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
 _PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
@@ -110,7 +111,7 @@ def _remote(path: str, weights: bool) -> pathlib.Path:
             return folder
         copy = cache_folder() / "remote" / hashlib.sha256(path.encode()).hexdigest()[:32]
         copy.mkdir(parents=True, exist_ok=True)
-        copy_small(folder, copy)
+        copy_small(holder(folder, *TOKENIZERS), copy)
         return copy
     except Exception as e:  # of whichever library opens this kind of bucket, or that it is missing
         reason = " ".join(str(e).split())[:160]
