@@ -2,7 +2,7 @@
 
   python -m jaxbpc.main --config configs/pythia.py:160m
 
-A checkpoint of the training: --config.model.revision=step3000.
+A checkpoint of the training: --config.model.revision=step3000; many: --revisions=step1000,step3000.
 """
 
 from jaxbpc import config as config_lib
@@ -23,4 +23,6 @@ PATHS = {
 
 def get_config(size: str = "160m"):
     """The config of one size, a key of PATHS."""
-    return config_lib.of_size(PATHS, size)
+    config = config_lib.of_size(PATHS, size)
+    config.training.tokens_per_step = 1024.0 * 2048  # arXiv 2304.01373
+    return config

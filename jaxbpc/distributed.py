@@ -27,6 +27,10 @@ class _AgreedError(InputError):
     """An InputError that every process of the job raises, so that they end as one."""
 
 
+class AgreedNumberError(NumberError):
+    """A NumberError that every process raises at the same step, of numbers that all have."""
+
+
 def start(
     mode: str = "auto",
     coordinator_address: str | None = None,
@@ -135,7 +139,7 @@ def none_waits() -> Iterator[None]:
     with peers.Watch() as watch:
         try:
             yield
-        except (_AgreedError, Stopped):
+        except (_AgreedError, AgreedNumberError, Stopped):
             raise
         except (InputError, NumberError) as e:
             watch.end_all(EXIT_INPUT, f"error: {e}")

@@ -34,7 +34,7 @@ from jaxbpc import (
 )
 from jaxbpc import results as results_lib
 from jaxbpc.data import baselines, batches, corpora
-from jaxbpc.errors import NumberError, Stopped
+from jaxbpc.errors import Stopped
 from jaxbpc.job import Job, Loaded, Shared, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
@@ -271,7 +271,7 @@ def _keep_window(job: Job, name: str, record: Record | None, index: int, values:
         token = window.first_scored + int(np.flatnonzero(~right)[0])
         what = "below 0" if np.isfinite(values).all() else "not finite"
         document = int(np.searchsorted(stream.documents[:, 0], token, side="right")) - 1
-        raise NumberError(
+        raise distributed.AgreedNumberError(
             f"{name}: the loss is {what} in window {index}, token {token}, row "
             f"{stream.documents[document, 3]} (from 0): the weights or their dtype are at fault, "
             "try --config.model.dtype=float32"

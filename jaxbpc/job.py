@@ -27,8 +27,6 @@ from jaxbpc.weights import load, source, wheel
 
 log = logging.getLogger(__name__)
 
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "vocab.txt")
-
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -141,7 +139,7 @@ def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.
 def tokenizer_folder(settings: config_lib.Settings) -> pathlib.Path:
     """The local folder of the tokenizer. Raises InputError."""
     folder = _folder(settings.model_tokenizer, settings, weights=False)
-    return source.holder(folder, *_TOKENIZERS)
+    return source.holder(folder, *source.TOKENIZERS)
 
 
 def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathlib.Path):

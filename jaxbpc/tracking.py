@@ -51,6 +51,7 @@ class Tracker:
         values: dict[str, float | None] = {
             "bpc/average": results.average_bpc,
             "bpc/weighted": results.weighted_bpc,
+            "speed/windows_per_s": results.speed.get("windows_per_s"),
         }
         for name, corpus in results.corpora.items():
             values |= {f"bpc/{name}": corpus.bpc, f"bpc_full/{name}": corpus.bpc_full}
@@ -130,6 +131,7 @@ def _wandb(settings: Settings, workdir: pathlib.Path, stack: contextlib.ExitStac
         ("bpc/*", "step"),
         ("bpc_full/*", "step"),
         ("training/*", "step"),
+        ("speed/*", "step"),
         ("progress/*", "windows"),
     ):
         run.define_metric(name, step_metric=axis)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 import run_folders
@@ -19,7 +20,7 @@ from jaxbpc import checkpoints, curve, evaluate, results, series
 from jaxbpc import config as config_lib
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError
-from jaxbpc.weights import save
+from jaxbpc.weights import load, save
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
 
@@ -60,9 +61,17 @@ def score(config, workdir, pattern="step*"):
 
 @pytest.mark.long
 def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, monkeypatch):
-    compiled, tokenised = [], []
+    compiled, tokenised, held = [], [], []
     plain = tokens._tokenize
     monkeypatch.setattr(tokens, "_tokenize", lambda *a: [tokenised.append(a), plain(*a)])
+
+    plain_load = load.load
+
+    def loads(*arguments):
+        held.append(sum(array.nbytes for array in jax.live_arrays()))
+        return plain_load(*arguments)
+
+    monkeypatch.setattr(load, "load", loads)
 
     def heard(name, *_, **__):
         if name == "/jax/core/compile/backend_compile_duration":
@@ -81,6 +90,7 @@ def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, m
         monitoring.unregister_event_duration_listener(heard)
     assert n == [2, 2]  # the first window's step and the others', of one checkpoint or five
     assert len(tokenised) == 1
+    assert len(set(held[1:])) == 1  # of the checkpoint before nothing is left when one is loaded
     (found,), _ = curve.split([str(place / "five")])
     assert [run.name for run in found.runs] == [f"step{step}" for step in STEPS]
     for step, run in zip(STEPS, found.runs, strict=True):
@@ -176,6 +186,29 @@ def test_orbax_steps_by_the_command(place):
     assert done.returncode == 2
     assert "error: 1 of 5 checkpoints failed (9)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.long
+def test_two_processes(place):
+    """One checkpoint has a loss that is no number; both go on to the others."""
+    file = place / "model" / "step9" / "model.safetensors"
+    weights = safetensors.numpy.load_file(file)
+    weights["model.norm.weight"][3] = np.nan
+    safetensors.numpy.save_file(weights, file)
+    both = tiny.start_two(place, "two", "--checkpoints=step*")
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 2, err
+        assert "error: 1 of 5 checkpoints failed (step9)" in err
+        assert "step9 failed: text: the loss is not finite in window 0" in err
+    config = make_config(place)
+    assert [name for name, _ in score(config, place / "one")] == ["step9"]
+    runs = [curve.split([str(place / name)])[0][0].runs for name in ("one", "two")]
+    for one, two in zip(*runs, strict=True):
+        assert two.name == one.name
+        assert two.results.environment["processes"] == 2
+        want = one.results.corpora["text"].bpc
+        assert two.results.corpora["text"].bpc == pytest.approx(want, rel=1e-6)
 
 
 @pytest.mark.parametrize(

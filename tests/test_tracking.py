@@ -148,5 +148,7 @@ def test_a_series_is_one_curve(tmp_path, monkeypatch):
     ]
     want = [(10, pytest.approx(bpc[0], rel=1e-6)), (20, pytest.approx(bpc[1], rel=1e-6))]
     for life in ("a", "b"):
-        assert scalars(tmp_path / life)["bpc/text"] == want
+        found = scalars(tmp_path / life)
+        assert found["bpc/text"] == want
+        assert [step for step, _ in found["speed/windows_per_s"]] == [10, 20]
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 2

@@ -20,6 +20,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 TREE = "_METADATA"  # of an Orbax checkpoint
 _ORBAX_SMALL = (TREE, "_CHECKPOINT_METADATA", "_sharding", "manifest.ocdbt", ".zarray", "zarr.json")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "vocab.txt")
 _TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
 _PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
@@ -111,7 +112,7 @@ def _remote(path: str, weights: bool) -> pathlib.Path:
             return folder
         copy = cache_folder() / "remote" / hashlib.sha256(path.encode()).hexdigest()[:32]
         copy.mkdir(parents=True, exist_ok=True)
-        copy_small(folder, copy)
+        copy_small(holder(folder, *TOKENIZERS), copy)
         return copy
     except Exception as e:  # of whichever library opens this kind of bucket, or that it is missing
         raise InputError(
