@@ -109,6 +109,10 @@ def test_results_file(run):
     assert list(fields)[:4] == ["schema", "model", "window", "corpora"]
     assert set(fields["speed"]) >= {"wall_s", "load_s", "compile_s", "tokenize_s"}
     assert "text" in results.table(result)
+    fields["corpora"]["text"]["bpc"] += 0.001
+    (run.path / "run" / "results.json").write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=r"run/results\.json: .*its checksum is another"):
+        results.read(run.path / "run" / "results.json")
 
 
 def test_what_results_tell_beside(run):

@@ -94,3 +94,18 @@ def test_a_crash_leaves_no_half_stream(corpus, monkeypatch):
         with pytest.raises(RuntimeError):
             make(corpus)
     assert make(corpus).characters == 15
+
+
+@pytest.mark.parametrize("name", ["token_ids", "token_char_end", "documents", "meta.json"])
+def test_a_damaged_cache_is_made_again(corpus, name, caplog):
+    want = [np.array(getattr(make(corpus), field)) for field in tokens._ARRAYS]
+    (path,) = (corpus / "cache").rglob(name)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    calls = []
+    again = make(corpus, progress=calls.append)
+    assert calls
+    assert str(path.parent) in caplog.text
+    for field, values in zip(tokens._ARRAYS, want, strict=True):
+        np.testing.assert_array_equal(getattr(again, field), values)
