@@ -20,15 +20,14 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, intervals, lives, reduce, sharding
+from jaxbpc import distributed, intervals, lives, mirror, reduce, sharding
 from jaxbpc.data import batches
-from jaxbpc.errors import InputError, NumberError, Stopped
+from jaxbpc.errors import NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record, write_json
 from jaxbpc.results import CorpusResult, Results
-from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 # Rounding may put -ln p of a sure token below 0 by a little.
@@ -41,6 +40,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
     Args:
       config: as `jaxbpc.config.default()` makes it.
       workdir: holds the record; where it has one of the same settings, the run goes on from it.
+        In a bucket (gs://…, s3://…): see `mirror`.
 
     Raises:
       InputError: what the user can mend.
@@ -48,17 +48,13 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
       Stopped: a signal ended it; the same call goes on.
     """
     started = time.monotonic()
-    if source.is_remote(workdir):
-        raise InputError(
-            f"{workdir}: the record is kept on a file system: give a folder, such as a bucket's or "
-            "a shared disk's mount, as --workdir"
-        )
-    workdir = pathlib.Path(workdir)
+    folder = pathlib.Path(workdir)
     with distributed.none_waits(), contextlib.ExitStack() as stack:
         with distributed.together("reading the config, model and corpora"):
             settings = config_lib.validate(config)
             if distributed.is_writer():
-                stack.enter_context(lives.locked(workdir))
+                folder = stack.enter_context(mirror.worked_in(workdir))
+                stack.enter_context(lives.locked(folder))
             job = open_job(settings)
         check_same(job)
         with distributed.together("loading the model"):
@@ -68,8 +64,8 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
         records: dict[str, Record] = {}
         with distributed.together("opening the record"):
             if distributed.is_writer():
-                records = _open_records(workdir, job, what)
-            life = _begin_life(workdir, job, records)
+                records = _open_records(folder, job, what)
+            life = _begin_life(folder, job, records)
         scoring = time.monotonic()
         try:
             n_scored = _score_all(job, loaded, records, life)
@@ -81,7 +77,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             if distributed.is_writer():
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
-                write_json(workdir / "results.json", results.to_json())
+                write_json(folder / "results.json", results.to_json())
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
 
 

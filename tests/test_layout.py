@@ -10,7 +10,7 @@ FLOORS = {
     0: "__init__ chips config errors results intervals reduce record hlo data.windows models.arch "
     "parse models.fields models.families published regress",
     1: "cli progress lives distributed sharding data.corpora data.rows data.tiktoken data.tokens "
-    "weights.source config_file peers data.audit topology",
+    "weights.source config_file peers data.audit topology mirror",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
@@ -25,16 +25,8 @@ ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare",
 ANSWERS += ["formats", "report"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
-NO_JAX = [
-    *FLOORS[0].split(),
-    "cli",
-    "progress",
-    "data.corpora",
-    "data.rows",
-    "data.tiktoken",
-    "data.tokens",
-]
-NO_JAX += ["weights.source", "config_file", "data.audit", *ANSWERS]
+NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
+NO_JAX += ["data.rows", "weights.source", "config_file", "data.audit", "mirror", *ANSWERS]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
