@@ -20,9 +20,9 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import contamination, distributed, intervals, lives, reduce, sharding
+from jaxbpc import contamination, distributed, intervals, lives, mirror, reduce, sharding
 from jaxbpc.data import baselines, batches, corpora
-from jaxbpc.errors import InputError, NumberError, Stopped
+from jaxbpc.errors import NumberError, Stopped
 from jaxbpc.job import Job, Loaded, check_same, identity, load_job, open_job, out_of_memory
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
@@ -41,6 +41,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
     Args:
       config: as `jaxbpc.config.default()` makes it.
       workdir: holds the record; where it has one of the same settings, the run goes on from it.
+        In a bucket (gs://…, s3://…): see `mirror`.
 
     Raises:
       InputError: what the user can mend.
@@ -48,17 +49,13 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
       Stopped: a signal ended it; the same call goes on.
     """
     started = time.monotonic()
-    if source.is_remote(workdir):
-        raise InputError(
-            f"{workdir}: the record is kept on a file system: give a folder, such as a bucket's or "
-            "a shared disk's mount, as --workdir"
-        )
-    workdir = pathlib.Path(workdir)
+    folder = pathlib.Path(workdir)
     with distributed.none_waits(), contextlib.ExitStack() as stack:
         with distributed.together("reading the config, model and corpora"):
             settings = config_lib.validate(config)
             if distributed.is_writer():
-                stack.enter_context(lives.locked(workdir))
+                folder = stack.enter_context(mirror.worked_in(workdir))
+                stack.enter_context(lives.locked(folder))
             job = open_job(settings)
             compressors = stack.enter_context(_compressors(job))
         check_same(job)
@@ -69,8 +66,8 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
         records: dict[str, Record] = {}
         with distributed.together("opening the record"):
             if distributed.is_writer():
-                records = _open_records(workdir, job, what)
-            life = _begin_life(workdir, job, records)
+                records = _open_records(folder, job, what)
+            life = _begin_life(folder, job, records)
         scoring = time.monotonic()
         try:
             n_scored = _score_all(job, loaded, records, life)
@@ -82,7 +79,7 @@ def run(config, workdir: str | pathlib.Path = "runs/default") -> Results:
             if distributed.is_writer():
                 speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
                 results = _results(config, job, loaded, what, records, life, speed)
-                results = _with_baselines(results, compressors, workdir / "results.json")
+                results = _with_baselines(results, compressors, folder / "results.json")
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
 
 
@@ -112,7 +109,7 @@ def _with_baselines(results: Results, made: baselines.Background, path: pathlib.
                 "--baselines` makes and keeps them for the next run"
             )
             return results
-        log.info("%s is written; waiting for the compressors (Ctrl-C: without them)", path)
+        log.info("the results are written; waiting for the compressors (Ctrl-C: without them)")
         made.wait()
         results = with_baselines(results, made.found())
         write_json(path, results.to_json())

@@ -3,7 +3,7 @@
   python -m jaxbpc.main --config FILE.py[:argument] [--config.group.field=value …] [--workdir DIR]
 
 --config    a file with get_config(), e.g. configs/llama.py:2-7b; its fields can be overridden
---workdir   where the record and results.json go (default: runs/<config name>)
+--workdir   where the record and results.json go (default: runs/<config name>), also gs://…
 --distributed=auto|on|off   many processes as one job (auto: where a cluster is recognised)
 --coordinator_address, --num_processes, --process_id   for schedulers that are not recognised
 

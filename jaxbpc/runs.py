@@ -5,9 +5,10 @@ import math
 import pathlib
 import re
 
-from jaxbpc import intervals, published, results
+from jaxbpc import intervals, mirror, published, results
 from jaxbpc.errors import InputError
 from jaxbpc.record import Record
+from jaxbpc.weights import source
 
 _MODEL_FIELDS = ("path", "architecture", "parameters", "dtype", "tokenizer_fingerprint")
 
@@ -45,7 +46,10 @@ class Run:
 
 def read(folders: list[str]) -> list[Run]:
     """Reads `results.json` of each folder. Raises InputError naming the one at fault."""
-    paths = [pathlib.Path(folder).expanduser() for folder in folders]
+    paths = [
+        mirror.copy(folder) if source.is_remote(folder) else pathlib.Path(folder).expanduser()
+        for folder in folders
+    ]
     where = [path.resolve() for path in paths]
     for i, path in enumerate(where):
         if path in where[:i]:

@@ -68,7 +68,7 @@ def test_the_place_is_good(place):
     ("flag", "words"),
     [
         ("--config.window.strid=3", ["strid", "stride"]),
-        ("--workdir=gs://bucket/run", ["gs://bucket/run", "--workdir"]),
+        ("--workdir=file:///dev/null/run", ["file:///dev/null/run", "cannot be read or written"]),
         ("--config.windw.stride=3", ["windw", "window"]),
         ("--config.window.stride=x", ["stride", "x"]),
         ("--config.window.stride=0", ["config.window.stride is 0", "1 to block_size"]),

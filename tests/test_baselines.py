@@ -20,7 +20,7 @@ from jaxbpc.data import baselines, corpora
 from jaxbpc.text import inputs
 from jaxbpc.weights import source
 
-TEXTS = [f"Zeile {i}: Grüße {i * i}\u2028 𝑥\r\n" * (1 + i % 9) for i in range(3000)]
+TEXTS = [f"Zeile {i}: Grüße {i * i}\u2028 𝑥\r\n" * (1 + i % 9) for i in range(1000)]
 
 
 def corpus(folder, texts):
@@ -42,6 +42,7 @@ def test_it_is_one_stream_over_all_documents(tmp_path, monkeypatch):
     assert got == {k: pytest.approx(8 * v / n, rel=2e-3) for k, v in want.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "program"), [("gzip", "gzip -9"), ("xz", "xz -6 -T1"), ("zstd", "zstd -19")]
 )
@@ -119,8 +120,9 @@ def test_beside_the_model_s(run, tmp_path, monkeypatch):
     assert "compressors" not in results.table(off)
 
 
+@pytest.mark.long
 def test_the_process_ends_with_its_body(tmp_path):
-    wanted = {"long": corpus(tmp_path, TEXTS * 50)}
+    wanted = {"long": corpus(tmp_path, TEXTS * 150)}
     with baselines.Background(wanted, tmp_path / "cache") as made:
         assert made.working()
         process = made._process

@@ -206,6 +206,7 @@ def test_filters(tmp_path):
         {"text": "half \ud800" + english, "when": "2024-03-02"},
         {"text": None, "when": "2024-03-02"},
         ["no object"],
+        {"when": "2024-03-02"},
         {"text": english, "when": "2024-03-03"},
     ]
     path = tmp_path / "in.jsonl"
@@ -216,12 +217,12 @@ def test_filters(tmp_path):
     assert texts(tmp_path) == [english, english + "a", english + "b"]
     assert {row["date"] for row in rows(tmp_path)} == {"2024-03-01"}
     assert rows(tmp_path)[0]["meta"]["title"] == "T"
-    assert manifest["seen"] == 15
+    assert manifest["seen"] == 16
     assert manifest["dropped"] == {
         "duplicate": 1,
         "empty": 1,
         "no_date": 1,
-        "no_text": 1,
+        "no_text": 2,
         "not_json": 2,
         "not_unicode": 1,
         "other_language": 1,

@@ -10,7 +10,7 @@ FLOORS = {
     0: "__init__ chips config dates errors results intervals reduce record hlo data.windows "
     "models.arch models.fields models.families published regress",
     1: "cli progress lives distributed sharding data.corpora data.tiktoken data.tokens "
-    "weights.source config_file peers data.audit topology data.baselines",
+    "weights.source config_file peers data.audit topology mirror data.baselines",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "
     "models.head models.decoder weights.gguf weights.gguf_file weights.gguf_model "
     "weights.gguf_tokenizer weights.quantized",
@@ -31,7 +31,7 @@ FLOOR |= dict.fromkeys(["text.parts", "text.latex", "text.arxiv", "text.wet", "t
 FLOOR |= dict.fromkeys(["text.paper", "text.files", "text.fresh", "text.check"], 2)
 # What runs on a laptop, in a report, or before anything is checked must not wait for jax.
 NO_JAX = [*FLOORS[0].split(), "cli", "progress", "data.corpora", "data.tiktoken", "data.tokens"]
-NO_JAX += ["weights.source", "config_file", "data.audit", *ANSWERS]
+NO_JAX += ["weights.source", "config_file", "data.audit", "mirror", *ANSWERS]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -21,6 +21,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_BEGINS = tuple(mark for mark, _ in _MARKS)
 
 
 def encoding(data: bytes, whole: bool = True) -> str | None:
@@ -46,6 +47,9 @@ def text(data: bytes, python: bool = False) -> str | None:
     Args:
       python: an encoding that its first two lines declare is taken.
     """
+    if not python and not data.startswith(_BEGINS):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode()
     names = []
     if python:
         with contextlib.suppress(SyntaxError):  # it declares none that exists

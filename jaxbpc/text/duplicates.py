@@ -2,8 +2,8 @@
 
 Near: MinHash over 5 words on end, in 14 bands of 8 (a pair of Jaccard similarity 0.8 shares a band
 with a chance of 0.92), and of those that share a band the estimate by all 112 values. A document is
-dropped where one that was kept before it is as similar as the threshold. On disk some 60 bytes a
-document for exact and 700 for near duplicates.
+dropped where one that was kept before it is as similar as the threshold. On disk some 30 bytes a
+document for exact and 800 for near duplicates.
 Source: Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chapter 3.
 """
 

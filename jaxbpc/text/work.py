@@ -15,7 +15,7 @@ from jaxbpc.errors import InputError
 from jaxbpc.text import decode, duplicates, inputs, writer
 from jaxbpc.text.pieces import LIMIT, Files, Lines, Piece, Rows
 
-_LANGUAGE_CHARACTERS = 5000  # from which a document's language is told
+_LANGUAGE_CHARACTERS = 1000  # of a document's middle, from which its language is told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,8 @@ def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
 
 
 def _language(text: str) -> str:
-    return decode.needed("py3langid").classify(text[:_LANGUAGE_CHARACTERS])[0]
+    start = max(0, (len(text) - _LANGUAGE_CHARACTERS) // 2)
+    return decode.needed("py3langid").classify(text[start : start + _LANGUAGE_CHARACTERS])[0]
 
 
 def _read(piece: Piece, options: Options) -> Iterator[_Document]:
@@ -130,7 +131,7 @@ def _read(piece: Piece, options: Options) -> Iterator[_Document]:
             if row != "":
                 yield _Document(name, number, None, row or "too_long")
             continue
-        text = row[_text_column(row, options.text_column, name)]
+        text = row.get(_text_column(row, options.text_column, name, number))
         if not isinstance(text, str):
             yield _Document(name, number, None, "no_text")
             continue
@@ -182,10 +183,13 @@ def _rows(piece: Lines | Rows) -> Iterator[dict[str, Any] | str | None]:
         yield value if isinstance(value, dict) else "not_json"
 
 
-def _text_column(row: dict[str, Any], given: str | None, name: str) -> str:
+def _text_column(row: dict[str, Any], given: str | None, name: str, number: int) -> str:
+    """Raises InputError where the first row has none; of later ones that is a row without text."""
     for column in _TEXT_COLUMNS if given is None else (given,):
         if column in row:
             return column
+    if number:
+        return ""
     raise InputError(
         f"{name}: has no column {' or '.join(_TEXT_COLUMNS) if given is None else given} but "
         f"{', '.join(map(str, row))[:200]}: give one as --text_column"

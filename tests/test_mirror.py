@@ -1,0 +1,147 @@
+"""A workdir in a bucket: tensorstore's own URLs, on this disk by file://, and an emulator's gs://."""
+
+import json
+import pathlib
+import shutil
+import signal
+import threading
+
+import numpy as np
+import pytest
+import tiny
+
+from jaxbpc import config as config_lib
+from jaxbpc import evaluate, mirror, runs
+from jaxbpc.errors import InputError
+from jaxbpc.record import Record
+from jaxbpc.weights import source
+
+
+@pytest.fixture
+def run(tmp_path):
+    tiny.make_model(tmp_path / "model")
+    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS)
+
+    def call(workdir):
+        config = config_lib.default()
+        config.model.path, config.data.dir = str(tmp_path / "model"), str(tmp_path / "data")
+        config.data.corpora = ("text",)
+        config.window.block_size, config.window.stride = 100, 40
+        config.batch_per_device, config.model.dtype = 1, "float32"
+        return evaluate.run(config, workdir)
+
+    return call
+
+
+def another_machine():
+    """Forgets every copy, as a machine that takes the place of a lost one has none."""
+    shutil.rmtree(source.cache_folder() / "runs", ignore_errors=True)
+
+
+def same_digits_elsewhere(run, url, local):
+    want = run(local)
+    got = run(url)
+    assert got.corpora == want.corpora
+    folder = mirror.Mirror(url).folder
+    erased = Record.open(folder / "text")
+    erased.write(500, np.full(600, np.nan, np.float32))
+    erased.flush()
+    again = run(url)  # the copy of this machine is ahead of the bucket: it decides
+    assert again.corpora == want.corpora
+    assert again.runs[-1]["windows_scored"] > 0
+    another_machine()
+    once_more = run(url)
+    assert once_more.corpora == want.corpora
+    assert once_more.runs[-1]["windows_scored"] == 0
+    assert len(once_more.runs) == 3
+    found = runs.read([url])[0]
+    assert found.results == once_more
+    assert found.documents("text").nats.sum() == pytest.approx(want.corpora["text"].nats_full)
+
+
+@pytest.mark.long
+def test_same_digits(run, tmp_path):
+    same_digits_elsewhere(run, f"file://{tmp_path}/bucket/run", tmp_path / "local")
+    assert not list((tmp_path / "bucket").rglob(".*"))
+
+
+@pytest.mark.long
+def test_same_digits_in_a_bucket(run, bucket, tmp_path):
+    same_digits_elsewhere(run, f"{bucket}/runs/one", tmp_path / "local")
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    monkeypatch.setattr(mirror, "EVERY_S", 0.1)
+    monkeypatch.setattr(mirror, "LOST_S", 1.5)
+
+
+def bucket_of(url):
+    return pathlib.Path(url.removeprefix("file://"))
+
+
+def test_one_run_at_a_time(soon, monkeypatch, tmp_path):
+    url = f"file://{tmp_path}/run"
+    with mirror.worked_in(url) as folder:
+        (folder / "numbers").write_text("1")
+        # Another process of this machine that lives on, so that only its signs of life tell.
+        monkeypatch.setattr(mirror.Mirror, "_is_dead", lambda *_: False)
+        with pytest.raises(InputError, match="another run works in it"):
+            mirror.Mirror(url).begin()
+    assert json.loads((bucket_of(url) / mirror.INDEX).read_text())["owner"] is None
+    with mirror.worked_in(url) as folder:
+        assert (folder / "numbers").read_text() == "1"
+
+
+def test_a_lost_run_is_taken_over(soon, monkeypatch, tmp_path):
+    url = f"file://{tmp_path}/run"
+    lost = mirror.Mirror(url)
+    lost.begin()
+    (lost.folder / "sub").mkdir()
+    (lost.folder / "sub" / "numbers").write_text("1")
+    lost.send()
+    (lost.folder / "sub" / "numbers").write_text("22")  # never sent
+    another_machine()
+    monkeypatch.setattr(mirror.Mirror, "_is_dead", lambda *_: False)
+    taker = mirror.Mirror(url)
+    taker.begin()
+    assert (taker.folder / "sub" / "numbers").read_text() == "1"
+    # The one that was thought to be lost is not: it learns so, and writes no more.
+    with pytest.raises(InputError, match="another run works in it too"):
+        lost.send()
+    (taker.folder / "sub" / "numbers").unlink()
+    taker.send(ended=True)
+    assert not (bucket_of(url) / "sub" / "numbers").exists()
+
+
+def work_until(told, url):
+    with mirror.worked_in(url):
+        taken = {"token": "of another machine", "owner": None, "files": []}
+        (bucket_of(url) / mirror.INDEX).write_text(json.dumps(taken))
+        assert told.wait(60)
+
+
+def test_who_lost_the_folder_is_told_to_stop(soon, tmp_path):
+    url = f"file://{tmp_path}/run"
+    told = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        with pytest.raises(InputError, match="another run works in it too"):
+            work_until(told, url)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_names_stay_inside(tmp_path):
+    url = f"file://{tmp_path}/run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "secret").write_text("1")
+    index = {"token": "x", "owner": None, "files": ["../secret"]}
+    (tmp_path / "run" / mirror.INDEX).write_text(json.dumps(index))
+    with pytest.raises(InputError, match="outside of it"):
+        mirror.copy(url)
+    (tmp_path / "run" / mirror.INDEX).write_text("{}")
+    with pytest.raises(InputError, match="cannot be read"):
+        mirror.copy(url)
+    with pytest.raises(InputError, match="no run in it"):
+        mirror.copy(f"file://{tmp_path}/none")
