@@ -17,8 +17,9 @@ wet       Common Crawl's .warc.wet.gz, or folders           pages of prose
 --language    wet: ISO 639-3 (default eng)
 
 A stopped command goes on where it was. Cleaning is as in the paper but for pages, where C4's rules
-stand in for its choice by a language model; each KIND's module tells all of it. A date is what the source says of itself: the first commit's, the first version's (without
---metadata the month of the id), the crawl's, which a page may be much older than.
+stand in for its choice by a language model; each KIND's module tells all of it. A date is what the
+source says of itself: the first commit's, the first version's (without --metadata the month of the
+id), the crawl's, which a page may be much older than.
 """
 
 import collections
