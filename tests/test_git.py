@@ -285,6 +285,7 @@ def test_a_clone_that_means_harm(repository, tmp_path):
     assert mark.exists()  # a command that obeys the clone does what it says
 
 
+@pytest.mark.long
 def test_a_tree_that_explodes(repository, monkeypatch):
     """Ten names for a tree of ten names for a tree …: 10^10 files."""
     monkeypatch.setattr(git, "MAX_FILES", 9999)

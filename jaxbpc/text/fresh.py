@@ -16,9 +16,10 @@ wet       Common Crawl's .warc.wet.gz, or folders           pages of prose
 --category    with --metadata: the primary category's archive, or the category (default math)
 --language    wet: ISO 639-3 (default eng)
 
-A stopped command goes on where it was. Cleaning is as in the paper, each KIND's module tells where
-not. A date is what the source says of itself: the first commit's, the first version's (without
---metadata the month of the id), the crawl's, which a page may be much older than.
+A stopped command goes on where it was. Cleaning is as in the paper but for pages, where C4's rules
+stand in for its choice by a language model; each KIND's module tells all of it. A date is what the
+source says of itself: the first commit's, the first version's (without --metadata the month of the
+id), the crawl's, which a page may be much older than.
 """
 
 import collections

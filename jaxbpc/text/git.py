@@ -240,7 +240,7 @@ def _running(arguments: list[str], more: dict[str, str]) -> Iterator[Any]:
     with subprocess.Popen(
         command, env=_environment(more), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
     ) as git:
-        with contextlib.suppress(ImportError, AttributeError):  # Linux alone has it
+        with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):  # Linux
             import resource
 
             resource.prlimit(git.pid, resource.RLIMIT_DATA, (MAX_GIT_BYTES, MAX_GIT_BYTES))
