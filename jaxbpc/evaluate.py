@@ -24,22 +24,30 @@ from jaxbpc import (
     contamination,
     distributed,
     intervals,
-    layout,
     lives,
     mirror,
     reduce,
     sharding,
-    tracking,
-    training,
 )
 from jaxbpc import results as results_lib
 from jaxbpc.data import baselines, batches, corpora
 from jaxbpc.errors import Stopped
-from jaxbpc.job import Job, Loaded, Shared, check_same, identity, load_job, open_job, out_of_memory
+from jaxbpc.job import (
+    Job,
+    Loaded,
+    Shared,
+    check_same,
+    identity,
+    load_job,
+    open_job,
+    out_of_memory,
+    tracked,
+)
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.progress import Bar
 from jaxbpc.record import Record
 from jaxbpc.results import CorpusResult, Results, with_baselines
+from jaxbpc.tracking import Tracker
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
@@ -71,9 +79,9 @@ def run(
             if distributed.is_writer():
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
-            tracker = _tracker(settings, folder, shared, stack)
             job = open_job(settings)
             compressors = stack.enter_context(_compressors(job))
+            tracker = stack.enter_context(tracked(settings, folder, shared))
         check_same(job)
         with distributed.together("loading the model"):
             loaded = load_job(job, shared)
@@ -96,15 +104,6 @@ def run(
                 results = _with_baselines(results, compressors, folder / "results.json")
                 tracker.results(results)
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
-
-
-def _tracker(settings, folder: pathlib.Path, shared: Shared | None, stack) -> tracking.Tracker:
-    """The series', or this run's own; of other processes than the first one without a sink."""
-    if shared and shared.tracker:
-        return shared.tracker
-    if not distributed.is_writer():
-        return tracking.Tracker()
-    return stack.enter_context(tracking.opened(settings, folder))
 
 
 def _compressors(job: Job) -> baselines.Background:
@@ -184,7 +183,7 @@ def _score_all(
     loaded: Loaded,
     records: dict[str, Record],
     life: lives.Life,
-    tracker: tracking.Tracker,
+    tracker: Tracker,
 ) -> int:
     """Scores what the records lack; returns the number of tokens. Raises Stopped by a signal."""
     todo = {}
@@ -320,7 +319,7 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
         environment=_environment(),
         fingerprint=config_lib.fingerprint(what),
         weighted_bpc=reduce.weighted_bpc(entries.values()),
-        training=training.of(job.settings, layout.training_flops(arch)),
+        training=job.training,
     )
 
 

@@ -19,6 +19,7 @@ from jaxbpc import config as config_lib
 from jaxbpc import distributed, record, sharding, tracking
 from jaxbpc import layout as layout_lib
 from jaxbpc import step as step_lib
+from jaxbpc import training as training_lib
 from jaxbpc.data import corpora, tokens, windows
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, n_parameters
@@ -39,6 +40,12 @@ class Job:
     streams: dict[str, tokens.TokenStream]
     plans: dict[str, windows.Plan]
     tokenize_s: float
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How far the model was trained, see `training.of`."""
+        flops = layout_lib.training_flops(self.checkpoint.arch)
+        return training_lib.of(self.settings, flops)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +70,24 @@ class Shared:
     tracker: tracking.Tracker | None = None
 
 
+@contextlib.contextmanager
+def tracked(
+    settings: config_lib.Settings, folder: pathlib.Path, shared: Shared | None = None
+) -> Iterator[tracking.Tracker]:
+    """Where a run's numbers are told: the series' tracker, or its own; the writer's alone."""
+    if shared and shared.tracker:
+        yield shared.tracker
+    elif distributed.is_writer():
+        with tracking.opened(settings, folder) as tracker:
+            yield tracker
+    else:
+        yield tracking.Tracker()
+
+
 def open_job(settings: config_lib.Settings) -> Job:
     """Reads and checks everything but the weights. Raises InputError."""
+    if distributed.is_writer():
+        tracking.check(settings)
     files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
     sharding.mesh_shape(settings.mesh, jax.device_count())
     checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))

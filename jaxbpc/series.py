@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, evaluate, layout, lives, mirror, results, tracking, training
+from jaxbpc import distributed, evaluate, layout, lives, mirror, results, training
 from jaxbpc.data import corpora, tokens
 from jaxbpc.errors import InputError, NumberError
-from jaxbpc.job import Shared, tokenizer_folder
+from jaxbpc.job import Shared, tokenizer_folder, tracked
 from jaxbpc.record import write_json
 from jaxbpc.weights import source
 
@@ -107,7 +107,7 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
             if distributed.is_writer():
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
-                shared.tracker = stack.enter_context(tracking.opened(settings, folder))
+            shared.tracker = stack.enter_context(tracked(settings, folder))
         distributed.check_same({"checkpoints": [checkpoint.name for checkpoint in found]})
         for checkpoint in found:
             _run(checkpoint, folder, sha256, shared, found)
@@ -127,7 +127,7 @@ def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, f
         with distributed.together("looking for what is done"):
             done = np.array(distributed.is_writer() and _is_done(checkpoint.config, own, sha256))
         if distributed.from_writer(done):
-            if shared.tracker:
+            if shared.tracker and distributed.is_writer():
                 shared.tracker.results(results.read(own / "results.json"))
         else:
             tell("running")

@@ -34,13 +34,13 @@ class Tracker:
     def __init__(self, sinks: dict[str, Sink] | None = None):
         self._sinks = dict(sinks or {})
         self._n_windows = 0
-        self._told = (0, time.monotonic())
+        self._told: tuple[int, float] | None = None  # windows and time when the rate was told
 
     def scored(self) -> None:
         """One more window is scored; the rate is told every few seconds."""
         self._n_windows += 1
-        before, then = self._told
         now = time.monotonic()
+        before, then = self._told = self._told or (self._n_windows, now)
         if self._sinks and now - then > _EVERY_S:
             rate = (self._n_windows - before) / (now - then)
             self._told = (self._n_windows, now)
@@ -66,6 +66,13 @@ class Tracker:
                 sink(values, axis, at)
 
 
+def check(settings: Settings) -> None:
+    """Raises InputError where a library that is asked for is not installed."""
+    for name, asked in (("tensorboard", settings.log_tensorboard), ("wandb", settings.log_wandb)):
+        if asked and importlib.util.find_spec(name) is None:
+            raise InputError(f"config.log.{name} needs {name}: pip install 'jaxbpc[{name}]'")
+
+
 @contextlib.contextmanager
 def opened(settings: Settings, workdir: pathlib.Path) -> Iterator[Tracker]:
     """The tracker that the settings ask for, until the end of the body.
@@ -73,9 +80,7 @@ def opened(settings: Settings, workdir: pathlib.Path) -> Iterator[Tracker]:
     Raises:
       InputError: a library that is asked for is not installed.
     """
-    for name, asked in (("tensorboard", settings.log_tensorboard), ("wandb", settings.log_wandb)):
-        if asked and importlib.util.find_spec(name) is None:
-            raise InputError(f"config.log.{name} needs {name}: pip install 'jaxbpc[{name}]'")
+    check(settings)
     sinks: dict[str, Sink] = {}
     with contextlib.ExitStack() as stack:
         if settings.log_tensorboard:
