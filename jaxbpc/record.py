@@ -252,7 +252,7 @@ def _check_same(folder: pathlib.Path, meta: dict[str, Any], settings, arrays) ->
 
 def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list) -> None:
     """Puts right what is damaged: all but `nll` is known, and that is scored again."""
-    empty = np.full(len(arrays["token_ids"]), np.nan, np.float32)
+    empty = np.broadcast_to(np.float32(np.nan), arrays["token_ids"].shape)  # takes no memory
     for name, values in {"nll": empty, **arrays}.items():
         try:
             array = _open_array(folder, name, values.shape)
@@ -277,7 +277,7 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
                 path.read_bytes()  # what cannot be read at all may be good: an error, not mended
             log.warning("%s is mended: %s", path, why)
             path.unlink(missing_ok=True)  # or it would be read again, for what is beyond the end
-            piece.write(np.asarray(good)).result()
+            piece.write(np.array(good)).result()
 
 
 def _open_array(folder: pathlib.Path, name: str, shape: tuple[int, ...], **how):
