@@ -3,7 +3,7 @@
   python tests/fuzz.py [--seconds 60] [--reader NAME]
 
 Each reader runs so long in a process of its own, from inputs that are right. An exception other
-than InputError, a wrong result, more than 2 GiB of memory or 20 s for one input is a fault: it is
+than InputError, a wrong result, more than 3 GiB of memory or 20 s for one input is a fault: it is
 printed with the input's file, and the status is 1. Prints inputs tried and seconds, as a table and
 a line of JSON.
 """

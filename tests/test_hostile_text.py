@@ -2,12 +2,14 @@
 
 import base64
 import json
+import pathlib
 
 import pytest
 import tiny
 from hostile import peak_mib, sparse
 
 from jaxbpc.data import corpora, tokens
+from jaxbpc.weights import gguf_tokenizer
 
 LIMIT = 1000  # characters of a document
 
@@ -111,6 +113,10 @@ TOKENIZER_FILES = {
         "tokenizer.json": None,
         "qwen.tiktoken": lines([10**9, *range(1, 256)]),
     },
+    "a token of a megabyte": {
+        "tokenizer.json": None,
+        "qwen.tiktoken": base64.b64encode(bytes(10**6)) + b" 0\n",
+    },
     "an absent byte": {"tokenizer.json": None, "qwen.tiktoken": lines(range(200))},
 }
 
@@ -125,6 +131,19 @@ def test_files_of_a_tokenizer(refused, good_model, tmp_path, case):
     files |= TOKENIZER_FILES[case]
     call = tokenizer_folder(good_model, tmp_path, {k: v for k, v in files.items() if v is not None})
     refused(call, f"{tmp_path}/tokenizer", "--config.model.tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"tokens": ["a" * 10**6]}, "a piece of 1,000,000 characters"),
+        ({"bos_token_id": -1}, "bos_token_id is negative"),
+    ],
+)
+def test_fields_of_gguf(refused, given, word):
+    fields = {"model": "gpt2", "pre": "gpt-2", "tokens": ["a"], "token_type": [1], "merges": []}
+    named = {f"tokenizer.ggml.{name}": value for name, value in (fields | given).items()}
+    refused(lambda: gguf_tokenizer.build(named, pathlib.Path("a.gguf")), "a.gguf", word)
 
 
 def test_a_tokenizer_without_end(refused, tmp_path):

@@ -31,6 +31,7 @@ _PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LONGEST = 2048  # bytes of a token; ways to cut one grow with its square
 _REMEDY = "download it again, or give another tokenizer as --config.model.tokenizer"
 
 
@@ -93,6 +94,8 @@ def _read(path: pathlib.Path) -> dict[bytes, int]:
             raise InputError(
                 f"{path}, line {number}: an empty or repeated token or rank: {_REMEDY}"
             )
+        if len(token) > _LONGEST:
+            raise InputError(f"{path}, line {number}: a token of {len(token):,} bytes: {_REMEDY}")
         ranks[token] = rank
         seen.add(rank)
     if lost := {bytes([byte]) for byte in range(256)} - ranks.keys():

@@ -24,6 +24,7 @@ from jaxbpc.errors import InputError
 _FIELD = "tokenizer.ggml."
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4  # types of pieces
 _SPACE = "▁"
+_LONGEST = 2048  # characters of a piece; ways to cut one grow with its square
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _DIGIT = r"\p{N}"
@@ -99,6 +100,11 @@ def build(fields: Mapping[str, Any], file: pathlib.Path) -> tuple[Any, dict[str,
             f"{file}: {len(pieces)} pieces, {len(set(pieces))} of them different, and {len(kinds)} "
             "types: damaged, download it again"
         )
+    if (longest := max(map(len, pieces), default=0)) > _LONGEST:
+        raise InputError(f"{file}: a piece of {longest:,} characters: damaged, download it again")
+    for name in ("bos", "eos", "unknown"):  # a negative one would count from the end
+        if fields.get(f"{_FIELD}{name}_token_id", 0) < 0:
+            raise InputError(f"{file}: {name}_token_id is negative: damaged, download it again")
     model = fields[f"{_FIELD}model"]
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
     if model == "gpt2":
