@@ -136,6 +136,11 @@ def _with_baselines(results: Results, made: baselines.Background, path: pathlib.
         made.wait()
         results = with_baselines(results, made.found())
         results_lib.write(path, results)
+    if missing := made.missing():
+        log.warning(
+            "%s: no compressors' bits: `python -m jaxbpc.prepare check FILE --baselines` says why",
+            ", ".join(missing),
+        )
     return results
 
 

@@ -184,6 +184,10 @@ class Background:
         made = {name: kept(corpus, self._cache) for name, corpus in self._corpora.items()}
         return {name: values for name, values in made.items() if values}
 
+    def missing(self) -> list[str]:
+        """The corpora that have text and no baselines."""
+        return [name for name, corpus in self._corpora.items() if kept(corpus, self._cache) is None]
+
 
 def _work() -> None:
     """The process in the background: what its parent writes, until that ends."""
