@@ -6,6 +6,7 @@ that fails is named, and the rest goes on. `series.json` tells how far it is, wh
 
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import pathlib
@@ -131,6 +132,7 @@ def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, f
                 shared.tracker.results(results.read(own / "results.json"))
         else:
             tell("running")
+            gc.collect()  # flax 0.12.12: else the model before may still be held
             log.info("%s:", checkpoint.name)
             evaluate.run(checkpoint.config, own, shared)
         tell("done")
