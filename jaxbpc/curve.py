@@ -63,6 +63,18 @@ def _training(run: runs.Run, name: str) -> float | None:
     return (run.results.training or {}).get(name)
 
 
+def members(curves: list[Curve]) -> list[runs.Run]:
+    """The runs of all series; of several series each with that one's name before its own."""
+    found = [(curve.name, run) for curve in curves for run in curve.runs]
+    if len(curves) < 2:
+        return [run for _, run in found]
+    names = [f"{name}/{run.name}" for name, run in found]
+    return [
+        dataclasses.replace(run, name=name if names.count(name) == 1 else str(run.folder))
+        for name, (_, run) in zip(names, found, strict=True)
+    ]
+
+
 def table(curve: Curve) -> Table:
     """A row a checkpoint: step, tokens, BPC of each corpus with its interval, and the average."""
     corpora = list(dict.fromkeys(name for run in curve.runs for name in run.results.corpora))

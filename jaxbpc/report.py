@@ -26,7 +26,7 @@ from absl import flags
 
 from jaxbpc import cli, compare, contamination, curve, dates, formats, runs, tables
 from jaxbpc.errors import InputError
-from jaxbpc.page import figures, files, render
+from jaxbpc.page import course, figures, files, render
 from jaxbpc.record import write_json
 
 _HTML = flags.DEFINE_string("html", None, "HTML file")
@@ -47,21 +47,22 @@ def main(arguments: list[str]) -> None:
     curves, folders = curve.split(arguments)
     made = [curve.table(each) for each in curves]
     chosen = runs.read(folders)
+    members = curve.members(curves)
     if chosen:
         found = compare.gather(chosen, _SEED.value)
         made += tables.tables(found)
     elif any(f.value for f in (_HTML, _PLOTS, _CSV, _LM_EVAL, _HF)):
-        found = compare.gather([run for each in curves for run in each.runs], _SEED.value)
-    if _CUTOFF.value:
-        cutoff = dates.day("--cutoff", _CUTOFF.value, last=True)
-        made += tables.around_cutoff(
-            *contamination.steps(chosen, cutoff, _CONTROL.value, _SEED.value)
-        )
-    elif _CONTROL.value:
-        raise InputError("--control is of --cutoff: give both")
+        found = compare.gather(members, _SEED.value)
+    around = _around_cutoff(chosen or members)
+    made += around
     print(tables.text(made))
     if _HTML.value:
-        _write(pathlib.Path(_HTML.value), render.html(found))
+        trained = None
+        if curves:
+            own = compare.gather(members, _SEED.value) if chosen else found
+            trained = course.gather(curves, own)
+        shown = found if chosen else course.few(found, curves)
+        _write(pathlib.Path(_HTML.value), render.html(shown, trained, around))
     if _PLOTS.value:
         folder = pathlib.Path(_PLOTS.value)
         _make_folder(folder)
@@ -74,6 +75,17 @@ def main(arguments: list[str]) -> None:
         write_lm_eval(found, pathlib.Path(_LM_EVAL.value))
     if _HF.value:
         write_hf(found, pathlib.Path(_HF.value))
+
+
+def _around_cutoff(found: list[runs.Run]) -> list[tables.Table]:
+    """The tables of --cutoff; none without it."""
+    if _CUTOFF.value:
+        cutoff = dates.day("--cutoff", _CUTOFF.value, last=True)
+        steps = contamination.steps(found, cutoff, _CONTROL.value, _SEED.value)
+        return tables.around_cutoff(*steps)
+    if _CONTROL.value:
+        raise InputError("--control is of --cutoff: give both")
+    return []
 
 
 def write_lm_eval(found: compare.Comparison, folder: pathlib.Path) -> None:

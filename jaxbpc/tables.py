@@ -7,7 +7,7 @@ from jaxbpc.compare import Comparison
 from jaxbpc.contamination import K_PERCENT, Step
 from jaxbpc.intervals import LEVEL, Estimate
 
-_WORDS = (
+WORDS = (
     "",
     "model",
     "less the one above",
@@ -164,7 +164,7 @@ def text(made: list[Table]) -> str:
     for table in made:
         columns = list(zip(table.head, *table.rows, strict=True))
         widths = [max(map(len, column)) for column in columns]
-        sides = ["<" if name in _WORDS else ">" for name in table.head]
+        sides = ["<" if name in WORDS else ">" for name in table.head]
 
         def line(cells: list[str], widths=widths, sides=sides) -> str:
             padded = [f"{c:{s}{w}}" for c, s, w in zip(cells, sides, widths, strict=True)]
@@ -180,7 +180,7 @@ def markdown(made: list[Table]) -> str:
     """Tables as GitHub's Markdown."""
     blocks = []
     for table in made:
-        rule = ["---" if name in _WORDS else "---:" for name in table.head]
+        rule = ["---" if name in WORDS else "---:" for name in table.head]
         rows = [table.head, rule, *table.rows]
         lines = ["| " + " | ".join(map(_escape, row)) + " |" for row in rows]
         notes = ["", *(f"{_escape(note)}  " for note in table.notes)] if table.notes else []

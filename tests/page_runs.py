@@ -1,5 +1,6 @@
 """Runs over texts that are there: two models whose tokens are cut otherwise, nats by seed."""
 
+import datetime
 import json
 
 import numpy as np
@@ -57,3 +58,53 @@ def two_runs(folder):
     one = write_run(folder / "one", data, documents, hostile, 3)
     two = write_run(folder / "two", data, documents, "me/two", 5, ease=1.2)
     return [str(one), str(two)]
+
+
+def amend(folder, **fields):
+    """Puts fields into a run's results.json: of the run, or `corpora` = {name: fields}."""
+    path = folder / "results.json"
+    content = json.loads(path.read_text())
+    for name, own in fields.pop("corpora", {}).items():
+        content["corpora"][name] |= own
+    path.write_text(json.dumps(content | fields))
+
+
+def whole_run(folder):
+    """The first of `two_runs` with all that results may have, the second without; their folders."""
+    folders = two_runs(folder)
+    subsets = {
+        f"part {i} <b>": {"documents": i, "characters": 1000 - i, "bytes": 1000, "tokens": 300}
+        | {"nats": 500.0, "nats_full": 510.0, "bpc": 0.7 + i / 100, "bpc_full": 0.72}
+        for i in range(14)
+    }
+    prose = {"baselines": {"gzip": 3.5352, "xz": 3.4398, "zstd": 3.3905}, "subsets": subsets}
+    prose["min_k"] = {"k_percent": 20, "mean_log_prob": -6.125, "documents": 8}
+    trained = {"step": 143000, "tokens": 299_892_736_000, "flops": 2.1e21}
+    amend(folder / "one", weighted_bpc=0.98765, training=trained, corpora={"prose": prose})
+    return folders
+
+
+def series(folder, steps, tokens_per_step=2**21, states=(), **fields):
+    """A series' folder, a run a step over two corpora, the later the easier; its states told."""
+    documents = {"prose": texts(), "python": texts(4, seed=1)}
+    for step in steps:
+        path = folder / f"step{step}"
+        ease = 0.5 + 2 / (1 + step) ** 0.15
+        write_run(path, folder.parent / "data", documents, "me/series", 4, ease=ease, **fields)
+        amend(path, training={"step": step, "tokens": step * tokens_per_step, "flops": None})
+    told = [{"name": f"step{step}", "state": "done", "error": None} for step in steps]
+    told += [{"name": n, "state": s, "error": e} for n, s, e in states]
+    (folder / "series.json").write_text(json.dumps({"checkpoints": told}))
+    return str(folder)
+
+
+def dated(folder, name, seed, jump=1.0):
+    """A run's folder over dated documents of 2023 and 2024, from April 2024 on `jump` harder."""
+    random = np.random.default_rng(9)  # the same texts for all
+    days = [datetime.date(2023 + i % 2, 1 + i % 12, 1 + i % 28).toordinal() for i in range(96)]
+    nats = []
+    for day in days:
+        own = np.random.default_rng([seed, day]).gamma(2, 1, 60) * random.uniform(0.7, 1.3)
+        nats.append(own * (jump if day > datetime.date(2024, 3, 31).toordinal() else 1.0))
+    corpora = {"news": (nats, np.full(len(days), 240))}
+    return str(run_folders.write_scored_run(folder, corpora, dates=days, path=name))

@@ -24,7 +24,7 @@ FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split(
 ANSWERS = ["runs", "points", "checkpoints", "plots", "fit", "verify", "compare", "tables"]
 ANSWERS += ["formats", "report", "curve", "contamination"]
 ANSWERS += ["page.figures", "page.texts", "page.svg", "page.ledger", "page.view", "page.render"]
-ANSWERS += ["page.files"]
+ANSWERS += ["page.files", "page.course"]
 FLOOR |= dict.fromkeys(ANSWERS, 1)
 # From any text to a corpus: the parts, then the verbs of `prepare`.
 PARTS = "decode duplicates inputs parallel pieces sample tally work writer overlap"

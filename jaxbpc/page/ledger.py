@@ -5,6 +5,7 @@ from typing import Any
 from jaxbpc.compare import Comparison
 from jaxbpc.results import CorpusResult
 
+_MOST_SUBSETS = 12  # of a corpus
 _VERSIONS = ("jaxbpc", "jax", "flax", "transformers", "tokenizers", "python", "platform")
 
 
@@ -18,15 +19,46 @@ def baselines(found: Comparison) -> dict[str, Any] | None:
     rows, columns = [], []
     for name in found.corpora:
         entries = [r.run.results.corpora.get(name) for r in found.ranking]
-        told = next((b for e in entries if e and (b := getattr(e, "baselines", None))), None)
+        told = next((e.baselines for e in entries if e and e.baselines), None)
         values = [e.bpc_full for e in entries if e and e.bpc_full]
-        if told and values:
-            rows.append((name, told, min(values)))
+        if told:
+            rows.append((name, told, min(values, default=None)))
             columns += [key for key in told if key not in columns]
     if not rows:
         return None
     cells = [(name, [number(told.get(c)) for c in columns], number(v)) for name, told, v in rows]
     return {"columns": columns, "rows": cells}
+
+
+def has_weighted(found: Comparison) -> bool:
+    """Whether a mean by characters is told that is not the only corpus's own."""
+    every = [ranked.run.results for ranked in found.ranking]
+    return any(r.weighted_bpc is not None and len(r.corpora) > 1 for r in every)
+
+
+def subsets(found: Comparison) -> list[dict[str, Any]]:
+    """The largest subsets of each corpus that has several, with each run's BPC of them."""
+    made = []
+    for name in found.corpora:
+        entries = [r.run.results.corpora.get(name) for r in found.ranking]
+        told = [(entry.subsets or {}) if entry else {} for entry in entries]
+        sizes: dict[str, dict[str, Any]] = {}
+        for own in told:
+            sizes = own | sizes
+        order = sorted(sizes, key=lambda s: -sizes[s]["characters"])
+        if len(order) < 2:
+            continue
+        rows = [
+            (
+                subset,
+                f"{sizes[subset]['documents']:,}",
+                f"{sizes[subset]['characters']:,}",
+                [number(own[subset]["bpc"] if subset in own else None) for own in told],
+            )
+            for subset in order[:_MOST_SUBSETS]
+        ]
+        made.append({"corpus": name, "rows": rows, "more": len(order) - len(rows)})
+    return made
 
 
 def speed(found: Comparison) -> list[tuple[str, list[str]]]:
@@ -40,6 +72,13 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
         def value(run):
             told = run.results.speed.get(field)
             return None if told is None else f"{told:{form}}{unit}"
+
+        return value
+
+    def trained(field: str, form: str):
+        def value(run):
+            told = (run.results.training or {}).get(field)
+            return None if told is None else f"{told:{form}}"
 
         return value
 
@@ -57,6 +96,9 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
         row("Architecture", lambda run: run.results.model.get("architecture")),
         row("Parameters", lambda run: _count(run.results.model.get("parameters"))),
         row("Precision", lambda run: run.results.model.get("dtype")),
+        row("Training step", trained("step", ",")),
+        row("Tokens of training", trained("tokens", ",.4g")),
+        row("FLOPs of training", trained("flops", ".3g")),
         row("Scored tokens a second", rate("scored_tokens_per_s", ",.1f", "")),
         row("Windows a second", rate("windows_per_s", ",.3g", "")),
         row("Wall time", rate("wall_s", ",.0f", " s")),
@@ -132,24 +174,15 @@ def audit(found: Comparison) -> list[tuple[int, str, list[str]]]:
     ]
 
 
-def min_k(found: Comparison) -> dict[str, Any] | None:
-    """Min-K% of each corpus and run, where results have it: a number, or several by name."""
-    rows, columns = [], []
-    for name in found.corpora:
-        for i, ranked in enumerate(found.ranking):
-            told = getattr(ranked.run.results.corpora.get(name), "min_k", None)
-            if told is None:
-                continue
-            told = told if isinstance(told, dict) else {"min_k": told}
-            numbers = {str(k): v for k, v in told.items() if isinstance(v, int | float)}
-            rows.append((i, name, numbers))
-            columns += [k for k in numbers if k not in columns]
-    if not rows:
-        return None
-    return {
-        "columns": columns,
-        "rows": [(i, name, [number(told.get(c)) for c in columns]) for i, name, told in rows],
-    }
+def min_k(found: Comparison) -> list[tuple[int, str, str, str, str]]:
+    """(run, corpus, share of tokens, their mean log-probability, documents), where it is told."""
+    return [
+        (i, name, f"{told['k_percent']}%", number(told["mean_log_prob"], ".3f"), documents)
+        for name in found.corpora
+        for i, ranked in enumerate(found.ranking)
+        if (result := ranked.run.results.corpora.get(name)) and (told := result.min_k)
+        for documents in [f"{told['documents']:,}"]
+    ]
 
 
 def unlike(found: Comparison) -> list[str]:

@@ -15,17 +15,27 @@ from markupsafe import Markup
 
 from jaxbpc.compare import Comparison
 from jaxbpc.page import figures, texts, view
+from jaxbpc.page.course import Course
+from jaxbpc.tables import Table
 
 MAX_BYTES = 3_000_000
 _CUTS = (4000, 2000, 1000, 400, 0)  # characters of each text that are shown
 
 
-def html(found: Comparison) -> str:
-    """The page of a comparison, below `MAX_BYTES` whatever its texts are."""
+def html(
+    found: Comparison, trained: Course | None = None, around: list[Table] | None = None
+) -> str:
+    """The page of a comparison, below `MAX_BYTES` whatever its texts are.
+
+    Args:
+      found: the runs, none where a series has none yet.
+      trained: the course of series.
+      around: the tables of a cutoff.
+    """
     drawn = figures.gather(found)
     for most in _CUTS:
         shown, notes = texts.gather(found, most)
-        made = _fill(view.view(found, drawn, shown, notes))
+        made = _fill(view.view(found, drawn, shown, notes, trained, around))
         if len(made.encode()) < MAX_BYTES:
             break
     return made

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from markupsafe import Markup
 
+from jaxbpc.page.course import Line
 from jaxbpc.page.figures import Curve, Interval, Spread
 
 N_COLOURS = 8
@@ -142,19 +143,7 @@ def chart(curves: list[Curve], names: list[str], label: str) -> Markup:
     most = max(c.last[-1] for c in curves)
     xs = Scale([0, most], pad=0, n_ticks=4)
     xs.high = most
-    parts = [
-        Markup(
-            '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
-            '<text x="-8" y="{0}%" dy="4" text-anchor="end">{1}</text>'
-        ).format(100 - ys.at(tick), ys.word(tick))
-        for tick in ys.ticks
-    ]
-    parts += [
-        Markup('<text x="{}%" y="{}" text-anchor="middle">{}</text>').format(
-            xs.at(tick), _CHART + 18, f"{tick:,.0f}"
-        )
-        for tick in xs.ticks
-    ]
+    parts = [*_y_ticks(ys), *_x_ticks((xs.at(tick), f"{tick:,.0f}") for tick in xs.ticks)]
     for c in curves:
         parts.append(_line(c, xs, ys))
         for i, y in enumerate(c.bpc):
@@ -165,9 +154,31 @@ def chart(curves: list[Curve], names: list[str], label: str) -> Markup:
             parts.append(
                 mark(c.run, xs.at(_middle(c, i)), 100 - ys.at(y), title, hollow=i < c.n_thin)
             )
+    return _chart(label, parts)
+
+
+def _chart(label: str, parts: list[Markup]) -> Markup:
     return Markup(
         '<svg class="chart" role="img" aria-label="{}" width="100%" height="{}">{}</svg>'
     ).format(label, _CHART, Markup("").join(parts))
+
+
+def _y_ticks(ys: Scale) -> list[Markup]:
+    return [
+        Markup(
+            '<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>'
+            '<text x="-8" y="{0}%" dy="4" text-anchor="end">{1}</text>'
+        ).format(100 - ys.at(tick), ys.word(tick))
+        for tick in ys.ticks
+    ]
+
+
+def _x_ticks(ticks: Iterable[tuple[float, str]]) -> list[Markup]:
+    """ticks: (percent, label)."""
+    return [
+        Markup('<text x="{}%" y="{}" text-anchor="middle">{}</text>').format(x, _CHART + 18, word)
+        for x, word in ticks
+    ]
 
 
 def _middle(c: Curve, i: int) -> float:
@@ -183,10 +194,86 @@ def _line(c: Curve, xs: Scale, ys: Scale) -> Markup:
         for kind, some in parts
         if len(some) > 1
     ]
+    return _stretched(paths)
+
+
+def _stretched(paths: list[Markup]) -> Markup:
+    """Paths whose places are percents."""
     return Markup(
         '<svg class="lines" viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" '
         'height="100%">{}</svg>'
     ).format(Markup("").join(paths))
+
+
+class Steps:
+    """An axis of steps or tokens; logarithmic where they span two decades, with 0 at its start."""
+
+    def __init__(self, values: Iterable[float]):
+        found = set(values)
+        positive = sorted(found - {0}) or [1]
+        self.low, self.high = positive[0], positive[-1]
+        self.is_log = self.high >= 100 * self.low
+        self._linear = Scale(found, pad=0.03)
+        self._begin = 10 if 0 in found else 2  # percent, of `low`
+
+    def at(self, value: float) -> float:
+        """Percent of the way along."""
+        if not self.is_log:
+            return self._linear.at(value)
+        if value == 0:
+            return 2.0
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return round(self._begin + (98 - self._begin) * share, 2)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """(percent, label), five or so."""
+        if not self.is_log:
+            kept = [tick for tick in self._linear.ticks if tick >= 0]
+            return [(self.at(tick), short(tick)) for tick in kept]
+        first = math.ceil(round(math.log10(self.low), 9))
+        powers = range(first, math.floor(round(math.log10(self.high), 9)) + 1)
+        ticks = [(self.at(10.0**k), short(10**k)) for k in powers[:: -(-len(powers) // 6)]]
+        return [(self.at(0), "0"), *ticks] if self._begin == 10 else ticks
+
+
+def short(number: float) -> str:
+    """A large number as a label: 143000 is 143k."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.6g}{unit}"
+    return f"{number:.6g}"
+
+
+def course(lines: list[Line], keys: list[int], words: list[list[str]], label: str) -> Markup:
+    """BPC over steps or tokens: a line a series in its band of intervals.
+
+    Args:
+      keys: of each series, in whose colour and mark it is drawn.
+      words: of each line's points.
+    """
+    points = [p for line in lines for p in line.points]
+    xs = Steps(p.x for p in points)
+    ys = Scale([v for p in points for v in (p.value, p.low, p.high) if v is not None])
+    parts = [*_y_ticks(ys), *_x_ticks(xs.ticks())]
+    for line in lines:
+        places = [(xs.at(p.x), p) for p in line.points]
+        kept = [(x, p.low, p.high) for x, p in places if p.low is not None and p.high is not None]
+        c = keys[line.series] % N_COLOURS
+        paths = []
+        if kept:  # of one checkpoint the band is a line
+            around = [f"{x} {100 - ys.at(high):.2f}" for x, _, high in kept]
+            around += [f"{x} {100 - ys.at(low):.2f}" for x, low, _ in reversed(kept)]
+            band = Markup('<path class="{}c{}" d="M{}Z"/>')
+            paths.append(band.format("band " if len(kept) > 1 else "", c, "L".join(around)))
+        through = "L".join(f"{x} {100 - ys.at(p.value):.2f}" for x, p in places)
+        paths.append(Markup('<path class="c{}" d="M{}"/>').format(c, through))
+        parts.append(_stretched(paths))
+    for line, told in zip(lines, words, strict=True):
+        parts += [
+            mark(keys[line.series], xs.at(p.x), 100 - ys.at(p.value), title)
+            for p, title in zip(line.points, told, strict=True)
+        ]
+    return _chart(label, parts)
 
 
 def _grid(scale: Scale) -> list[Markup]:

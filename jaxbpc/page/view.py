@@ -5,11 +5,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from jaxbpc import curve
 from jaxbpc.compare import Comparison, Difference, Ranked
 from jaxbpc.intervals import LEVEL, Estimate
-from jaxbpc.page import ledger, svg
+from jaxbpc.page import course, ledger, svg
+from jaxbpc.page.course import Course, Point
 from jaxbpc.page.figures import Curve, Figures, Interval, Spread
 from jaxbpc.page.texts import Text, visible
+from jaxbpc.tables import WORDS, Table
 
 _MOST_PAIRS = 45  # of ten runs
 # From where each step of colour goes, in nats a character; the script has them from the page.
@@ -26,20 +29,47 @@ class Cell:
     note: str = ""
 
 
-def view(found: Comparison, figures: Figures, texts: list[Text], notes: list[str]) -> dict:
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A table of words; head: (column, whether of numbers); a run's name: its place in the keys."""
+
+    title: str
+    head: list[tuple[str, bool]]
+    rows: list[list[Cell | int]]
+    notes: list[str]
+
+
+def view(
+    found: Comparison,
+    figures: Figures,
+    texts: list[Text],
+    notes: list[str],
+    trained: Course | None = None,
+    around: list[Table] | None = None,
+) -> dict:
     """The template's variables."""
     names = figures.names
+    series = [curve.name for curve in trained.curves] if trained else []
+    is_alone = trained is not None and all(
+        ranked.run.folder in {run.folder for curve in trained.curves for run in curve.runs}
+        for ranked in found.ranking
+    )
     return {
         "names": names,
-        "keys": [svg.key(i) for i in range(len(names))],
-        "headline": headline(found),
+        "shown": [*names, *series],
+        "keys": [svg.key(i) for i in range(len(names) + len(series))],
+        "headline": course.headline(trained) if trained and is_alone else headline(found),
         "level": f"{LEVEL:.0%}",
         "corpora": found.corpora,
+        "trained": _trained(trained, len(names)) if trained else None,
+        "cutoff": [sheet(table, names) for table in around or []],
         "ranking": [_ranked(i, ranked, found) for i, ranked in enumerate(found.ranking)],
+        "has_weighted": ledger.has_weighted(found),
         "pairs": _pairs(found),
         "n_pairs": len(names) * (len(names) - 1) // 2,
         "notes": [*ledger.unlike(found), *found.notes, *notes],
         **_intervals(figures, found),
+        "subsets": ledger.subsets(found),
         "baselines": ledger.baselines(found),
         "curves": _curves(figures),
         "settled": _settled(found),
@@ -55,8 +85,65 @@ def view(found: Comparison, figures: Figures, texts: list[Text], notes: list[str
     }
 
 
+def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
+    """Series have the keys after the runs'."""
+    keys = [n_runs + i for i in range(len(trained.curves))]
+    charts = []
+    for name, lines in trained.lines.items():
+        said, words = [], []
+        for line in lines:
+            series = visible(trained.curves[line.series].name)
+            words.append(
+                [
+                    visible(f"{p.name}, {course.where(trained, p)}: {p.value:.4f} {_within(p)}")
+                    for p in line.points
+                ]
+            )
+            first, last = line.points[0], line.points[-1]
+            said.append(
+                f"{series} from {first.value:.4f} at {course.where(trained, first)} to "
+                f"{last.value:.4f} at {course.where(trained, last)}"
+            )
+        label = visible(f"{name}: bits per character over training: {'; '.join(said)}")
+        charts.append((name, svg.course(lines, keys, words, label)))
+    return {
+        "keys": keys,
+        "charts": charts,
+        "unit": {"step": "training steps", "tokens": "tokens of training"}[trained.unit],
+        "sheets": [
+            (n_runs + i, dataclasses.replace(sheet(curve.table(each)), notes=each.notes))
+            for i, each in enumerate(trained.curves)
+        ],
+    }
+
+
+def _within(point: Point) -> str:
+    return f"({point.low:.4f}–{point.high:.4f})" if point.low is not None else ""
+
+
+def sheet(table: Table, names: list[str] | None = None) -> Sheet:
+    """A table as it is printed, what stands in brackets beneath what it is of."""
+    head = [(name, name not in WORDS) for name in table.head]
+    rows: list[list[Cell | int]] = []
+    for row in table.rows:
+        cells: list[Cell | int] = []
+        for name, cell in zip(table.head, row, strict=True):
+            if name in WORDS:
+                known = name == "model" and visible(cell) in (names or [])
+                cells.append((names or []).index(visible(cell)) if known else Cell(cell))
+                continue
+            value, _, limits = cell.removesuffix(")").partition(" (")
+            note = "more than chance" if value.endswith("*") else ""
+            value = "–" if value == "-" else value.removesuffix("*").replace("-", "−")
+            cells.append(Cell(value, limits.replace("-", "−"), note))
+        rows.append(cells)
+    return Sheet(table.title, head, rows, table.notes)
+
+
 def headline(found: Comparison) -> str:
     """What the page says in a sentence or two."""
+    if not found.ranking:
+        return "Nothing is scored yet."
     best = found.ranking[0]
     average = best.run.results.average_bpc
     if average is None:
@@ -126,6 +213,7 @@ def _ranked(i: int, ranked: Ranked, found: Comparison) -> dict[str, Any]:
     return {
         "run": i,
         "average": Cell(ledger.number(results.average_bpc), _limits(ranked.average)),
+        "weighted": ledger.number(results.weighted_bpc),
         "behind": behind,
         "p": _p(difference.estimate.p_value) if difference else "",
         "cells": cells,
@@ -212,7 +300,7 @@ def _curve_rows(c: Curve) -> list[tuple[int, str, str, str]]:
 def _settled(found: Comparison) -> str:
     """The position up to which the first window alone scores; of several windows, none."""
     windows = {tuple(sorted(r.run.results.window.items())) for r in found.ranking}
-    if len(windows) != 1:
+    if len(windows) != 1:  # nor of no run
         return ""
     window = found.ranking[0].run.results.window
     return f"{window['block_size'] - window['stride']:,}"

@@ -1,0 +1,131 @@
+"""The course of trainings: BPC of a series' checkpoints over steps or tokens, for the page to draw.
+
+A chart a corpus, a line a series; over tokens where several series tell them all, as steps of two
+trainings need not be alike. Checkpoints that do not tell how far they are stand in the table alone.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxbpc.compare import Comparison
+from jaxbpc.curve import Curve
+from jaxbpc.runs import Run
+
+_MOST = 8  # checkpoints that the page compares: as many as it has colours
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A checkpoint's BPC at `x` steps or tokens; no limits: None."""
+
+    x: float
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The checkpoints of a series on a corpus, ascending."""
+
+    series: int
+    points: list[Point]
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """The lines by corpus, the average first where there is more than one; unit: step or tokens."""
+
+    curves: list[Curve]
+    unit: str
+    lines: dict[str, list[Line]]
+
+
+def gather(curves: list[Curve], found: Comparison) -> Course:
+    """The course of series.
+
+    Args:
+      found: a comparison that has their runs: the intervals of averages are its.
+    """
+    runs = [run for curve in curves for run in curve.runs]
+    unit = _unit(curves)
+    averages = {ranked.run.folder: ranked.average for ranked in found.ranking}
+    corpora = list(dict.fromkeys(name for run in runs for name in run.results.corpora))
+    lines: dict[str, list[Line]] = {}
+    for name in ["average", *corpora] if len(corpora) > 1 else corpora:
+        for i, curve in enumerate(curves):
+            points = [p for run in curve.runs if (p := _point(run, name, unit, averages))]
+            points.sort(key=lambda p: p.x)
+            if points:
+                lines.setdefault(name, []).append(Line(i, points))
+    return Course(curves, unit, lines)
+
+
+def _unit(curves: list[Curve]) -> str:
+    def all_tell(what: str) -> bool:
+        return all(_told(run, what) is not None for curve in curves for run in curve.runs)
+
+    if len(curves) > 1:
+        return "tokens" if all_tell("tokens") else "step"
+    return "tokens" if all_tell("tokens") and not all_tell("step") else "step"
+
+
+def _told(run: Run, what: str) -> float | None:
+    return (run.results.training or {}).get(what)
+
+
+def _point(run: Run, corpus: str, unit: str, averages: dict) -> Point | None:
+    limits: tuple | list
+    if corpus == "average":
+        value, e = run.results.average_bpc, averages.get(run.folder)
+        limits = (e.low, e.high) if e else (None, None)
+    else:
+        result = run.results.corpora.get(corpus)
+        value = result.bpc if result else None
+        limits = (result.bpc_interval if result else None) or (None, None)
+    x = _told(run, unit)
+    return None if value is None or x is None else Point(x, run.name, value, *limits)
+
+
+def few(found: Comparison, curves: list[Curve]) -> Comparison:
+    """A comparison of series' runs with some of each alone, spread evenly; a note tells it."""
+    each = max(1, _MOST // max(1, len(curves)))
+    kept = set()
+    for curve in curves:
+        n = len(curve.runs)
+        chosen = np.linspace(0, n - 1, each).round() if 1 < each < n else np.arange(n)[-each:]
+        kept |= {curve.runs[int(i)].folder for i in chosen}
+    ranking = [ranked for ranked in found.ranking if ranked.run.folder in kept]
+    if len(ranking) == len(found.ranking):
+        return found
+    names = {ranked.run.name for ranked in ranking}
+    differences = [d for d in found.differences if {d.first, d.second} <= names]
+    note = f"{len(ranking)} of {len(found.ranking)} checkpoints are compared; Training has them all"
+    return dataclasses.replace(
+        found, ranking=ranking, differences=differences, notes=[note, *found.notes]
+    )
+
+
+def headline(course: Course) -> str:
+    """How far it is, in a sentence a series; said of the average, or of the only corpus."""
+    if not course.lines:
+        n = sum(len(curve.runs) for curve in course.curves)
+        return f"{n} checkpoints are scored." if n else "No checkpoint is scored yet."
+    name, lines = next(iter(course.lines.items()))
+    over = "on average" if name == "average" else f"on {name}"
+    said = []
+    for line in lines:
+        first, last = line.points[0], line.points[-1]
+        told = f"{course.curves[line.series].name} needs {last.value:.4f} bits per character"
+        told += f" {over} at {where(course, last)}"
+        if last is not first:
+            told += f", {first.value:.4f} at {where(course, first)}"
+        said.append(told + ".")
+    return " ".join(said)
+
+
+def where(course: Course, point: Point) -> str:
+    """How far a checkpoint is, in words."""
+    return f"step {point.x:,.0f}" if course.unit == "step" else f"{point.x:,.0f} tokens"
