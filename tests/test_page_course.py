@@ -7,6 +7,7 @@ import sys
 
 import page_runs
 import pytest
+import run_folders
 from pages import Page
 
 from jaxbpc import compare, contamination, curve, dates, runs, tables
@@ -74,6 +75,24 @@ def test_two_series(place):
     assert {f"{NAME}/step10", "other/step10"} <= names
     assert len(names) == 5
     assert "tokens of training" in render.html(found, made)
+
+
+def test_one_corpus_and_no_step(tmp_path):
+    """No average of one corpus; a checkpoint that tells no step is told, and in the table."""
+    for name, bpc in (("step1", 0.7), ("step20", 0.5), ("main", 0.4)):
+        folder = run_folders.write_paper_run(tmp_path / "s" / name, {"python": bpc})
+        step = int(name[4:]) if name != "main" else None
+        page_runs.amend(folder, training={"step": step, "tokens": None, "flops": None})
+    made, found = gathered(tmp_path / "s")
+    ((name, (line,)),) = made.lines.items()
+    assert name == "python"
+    assert [(p.x, p.value, p.low) for p in line.points] == [(1, 0.7, None), (20, 0.5, None)]
+    page = Page(render.html(found, made))
+    assert "main: not drawn, without a BPC or step" in " ".join(page.texts.values())
+    assert "main" in [text for _, text in page.all("span", **{"class": "word"})]
+    assert course.headline(made) == (
+        "s needs 0.5000 bits per character on python at step 20, after 0.7000 at step 1."
+    )
 
 
 @pytest.mark.long

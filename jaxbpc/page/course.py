@@ -128,6 +128,21 @@ def headline(course: Course) -> str:
     return " ".join(said)
 
 
+def notes(course: Course, series: int) -> list[str]:
+    """Of a series: what is not there, and what cannot be drawn."""
+    drawn = {
+        point.name
+        for lines in course.lines.values()
+        for line in lines
+        if line.series == series
+        for point in line.points
+    }
+    curve = course.curves[series]
+    others = [run.name for run in curve.runs if run.name not in drawn]
+    told = f"{', '.join(others)}: not drawn, without a BPC or {course.unit}"
+    return [*curve.notes, told] if others else curve.notes
+
+
 def where(course: Course, point: Point) -> str:
     """How far a checkpoint is, in words."""
     return f"step {point.x:,.0f}" if course.unit == "step" else f"{point.x:,.0f} tokens"

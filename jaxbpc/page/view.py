@@ -112,8 +112,9 @@ def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
         "charts": charts,
         "unit": {"step": "training steps", "tokens": "tokens of training"}[trained.unit],
         "sheets": [
-            (key, sheet(dataclasses.replace(curve.table(each), notes=each.notes), [], corpora))
-            for key, each in zip(keys, trained.curves, strict=True)
+            (key, dataclasses.replace(sheet(curve.table(each), [], corpora), notes=told))
+            for i, (key, each) in enumerate(zip(keys, trained.curves, strict=True))
+            for told in [course.notes(trained, i)]
         ],
     }
 
