@@ -66,6 +66,11 @@ def test_a_series_and_a_cutoff(browser, tmp_path):
         path = tmp_path / f"{name}.html"
         path.write_text(text, encoding="utf-8")
         browsers.check(browser, path)
+    visit = browsers.Visit(browser, tmp_path / "whole.html")
+    visit.page.evaluate("document.querySelectorAll('details').forEach(e => (e.open = true))")
+    visit.page.emulate_media(media="print")
+    visit.page.set_viewport_size({"width": 688, "height": 1000})
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 688
     visit = browsers.Visit(browser, tmp_path / "whole.html", "phone")
     marks = sorted(drawn(visit, "section[aria-labelledby=training] .chart"))
     xs, ys = zip(*marks, strict=True)
