@@ -6,7 +6,8 @@
 RUN: a run's folder. The tables go to stdout. Runs over the same corpora are compared document by
 document, whatever their tokenizers. Of a series of checkpoints the folder gives BPC over training,
 also while it is scored; its runs are ranked in the files below where no other run is given.
---html      one page with everything inside: tables, plots, texts coloured by nats a character
+--html      one page with everything inside: tables, plots, BPC over training, texts coloured by
+            nats a character; of a long series alone, some checkpoints are compared
 --plots     its plots as files, DIR/{bpc,context,documents}.{svg,png} (extra `plots`)
 --markdown  the same tables in Markdown
 --csv       OpenCompass's table: metric, version, model, the corpora, average

@@ -86,11 +86,14 @@ def whole_run(folder):
 
 def series(folder, steps, tokens_per_step=2**21, states=(), **fields):
     """A series' folder, a run a step over two corpora, the later the easier; its states told."""
+    data = folder.parent / "data"
     documents = {"prose": texts(), "python": texts(4, seed=1)}
+    for name, written in documents.items():
+        write_corpus(data, name, written)
     for step in steps:
         path = folder / f"step{step}"
         ease = 0.5 + 2 / (1 + step) ** 0.15
-        write_run(path, folder.parent / "data", documents, "me/series", 4, ease=ease, **fields)
+        write_run(path, data, documents, "me/series", 4, ease=ease, **fields)
         amend(path, training={"step": step, "tokens": step * tokens_per_step, "flops": None})
     told = [{"name": f"step{step}", "state": "done", "error": None} for step in steps]
     told += [{"name": n, "state": s, "error": e} for n, s, e in states]

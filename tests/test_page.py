@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import html.parser
 import json
 import math
 import subprocess
@@ -13,44 +12,12 @@ import numpy as np
 import page_runs
 import pytest
 import run_folders
+from pages import Page
 
 from jaxbpc import compare, runs
 from jaxbpc.data.windows import Plan
 from jaxbpc.page import figures, files, ledger, render, svg, texts, view
 from jaxbpc.record import Record
-
-
-class Page(html.parser.HTMLParser):
-    """A page as a browser's parser would take it: elements with attributes, text by element."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.elements, self.texts, self.open = [], {}, []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta",):
-            self.open.append(len(self.elements) - 1)
-
-    def handle_endtag(self, tag):
-        while self.open and self.elements[self.open[-1]][0] != tag:
-            self.open.pop()
-        if self.open:
-            self.open.pop()
-
-    def handle_data(self, data):
-        if self.open:
-            i = self.open[-1]
-            self.texts[i] = self.texts.get(i, "") + data
-
-    def all(self, tag, **attributes):
-        """[(attributes, text)] of a tag with these attributes."""
-        return [
-            (attrs, self.texts.get(i, ""))
-            for i, (name, attrs) in enumerate(self.elements)
-            if name == tag and attributes.items() <= attrs.items()
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -264,19 +231,27 @@ def test_large_texts_are_cut(tmp_path):
     assert "of 100,000 characters" in page
 
 
-def test_compressors_and_min_k(found):
-    """Shown where results have them."""
+def test_compressors_and_min_k(found, page, tmp_path):
+    """And subsets, the weighted mean, how far it was trained: where results have them, else not."""
     assert ledger.baselines(found) is None
-    assert ledger.min_k(found) is None
-    made = compare.gather([ranked.run for ranked in found.ranking])
-    result = made.ranking[0].run.results.corpora["prose"]
-    object.__setattr__(result, "baselines", {"gzip": 2.5, "xz": 2.25, "zstd": None})
-    object.__setattr__(result, "min_k", {"0.2": 3.25})
-    page = Page(render.html(made))
-    cells = [text for _, text in page.all("td")]
-    assert {"2.5000", "2.2500", "3.2500"} <= set(cells)
-    object.__delattr__(result, "baselines")
-    object.__delattr__(result, "min_k")
+    assert not ledger.min_k(found)
+    assert not ledger.subsets(found)
+    plain = " ".join(page.texts.values())
+    for words in ("general compressors", "Has the model read it?", "by subset", "Weighted"):
+        assert words not in plain
+    whole = render.html(compare.gather(runs.read(page_runs.whole_run(tmp_path))))
+    page = Page(whole)
+    (result,) = (
+        r.run.results.corpora["prose"] for r in found.ranking if r.run.folder.name == "one"
+    )
+    cells = [text.strip() for _, text in page.all("td")]
+    for cell in ("3.5352", "3.4398", "3.3905", f"{result.bpc_full:.4f}", "20%", "−6.125", "0.9877"):
+        assert cell in cells
+    assert {"143,000", "299,892,736,000", "2.1e+21"} <= set(cells)
+    rows = [text for attributes, text in page.all("span", **{"class": "word"})]
+    assert rows == [f"part {i} <b>" for i in range(12)]
+    assert {"0.7000", "0.8100"} <= set(cells)
+    assert "2 smaller ones are in results.json" in whole
 
 
 def test_scale():

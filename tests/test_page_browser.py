@@ -6,8 +6,8 @@ import browsers
 import page_runs
 import pytest
 
-from jaxbpc import compare, runs
-from jaxbpc.page import render, texts, view
+from jaxbpc import compare, contamination, curve, dates, runs, tables
+from jaxbpc.page import course, render, texts, view
 
 pytestmark = pytest.mark.long
 
@@ -32,6 +32,56 @@ def path(found, tmp_path_factory):
 
 def test_quiet_alone_and_accessible(browser, path):
     browsers.check(browser, path)
+
+
+def drawn(visit, where):
+    """[(x, y) of each mark of a chart, in its own pixels from below]."""
+    return visit.page.evaluate(
+        "where => { const chart = document.querySelector(where), box = chart"
+        ".getBoundingClientRect(); return [...chart.querySelectorAll('svg.mark')].map(e => {"
+        "const own = e.querySelector('path').getBoundingClientRect(); return ["
+        "(own.left + own.right) / 2 - box.left, box.bottom - (own.top + own.bottom) / 2] }) }",
+        where,
+    )
+
+
+def test_a_series_and_a_cutoff(browser, tmp_path):
+    """What else a page may have is as quiet; the marks of a training stand where they should."""
+    page_runs.series(
+        tmp_path / "s<b>", [0, 1, 10, 100, 10_000], states=[("step3", "failed", "x" * 300)]
+    )
+    curves, _ = curve.split([str(tmp_path / "s<b>")])
+    own = compare.gather(curve.members(curves))
+    trained = course.gather(curves, own)
+    old = page_runs.dated(tmp_path / "old", "me/old", 1, 1.1)
+    found = runs.read([*page_runs.whole_run(tmp_path), old])
+    day = dates.day("--cutoff", "2024-03", last=True)
+    around = tables.around_cutoff(*contamination.steps(found, day))
+    pages = {
+        "whole": render.html(compare.gather(found), trained, around),
+        "alone": render.html(own, trained),
+        "none": render.html(compare.gather([]), course.gather([], compare.gather([]))),
+    }
+    for name, text in pages.items():
+        path = tmp_path / f"{name}.html"
+        path.write_text(text, encoding="utf-8")
+        browsers.check(browser, path)
+    visit = browsers.Visit(browser, tmp_path / "whole.html")
+    visit.page.evaluate("document.querySelectorAll('details').forEach(e => (e.open = true))")
+    visit.page.emulate_media(media="print")
+    visit.page.set_viewport_size({"width": 688, "height": 1000})
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= 688
+    visit = browsers.Visit(browser, tmp_path / "whole.html", "phone")
+    marks = sorted(drawn(visit, "section[aria-labelledby=training] .chart"))
+    xs, ys = zip(*marks, strict=True)
+    assert len(marks) == 5
+    assert xs[0] < xs[1]
+    assert xs[3] - xs[1] == pytest.approx(xs[4] - xs[3], abs=1)  # 1, 100, 10,000
+    values = [p.value for p in trained.lines["average"][0].points]
+    scale = (ys[0] - ys[-1]) / (values[0] - values[-1])
+    assert scale > 0
+    for y, value in zip(ys, values, strict=True):
+        assert y - ys[-1] == pytest.approx(scale * (value - values[-1]), abs=1.5)
 
 
 def by_character(reading, n):

@@ -52,7 +52,7 @@ def gather(curves: list[Curve], found: Comparison) -> Course:
     runs = [run for curve in curves for run in curve.runs]
     unit = _unit(curves)
     averages = {ranked.run.folder: ranked.average for ranked in found.ranking}
-    corpora = list(dict.fromkeys(name for run in runs for name in run.results.corpora))
+    corpora = [name for name in found.corpora if any(name in run.results.corpora for run in runs)]
     lines: dict[str, list[Line]] = {}
     for name in ["average", *corpora] if len(corpora) > 1 else corpora:
         for i, curve in enumerate(curves):
@@ -112,18 +112,35 @@ def headline(course: Course) -> str:
     """How far it is, in a sentence a series; said of the average, or of the only corpus."""
     if not course.lines:
         n = sum(len(curve.runs) for curve in course.curves)
-        return f"{n} checkpoints are scored." if n else "No checkpoint is scored yet."
+        return (
+            "The checkpoints do not tell how far they are." if n else "No checkpoint is scored yet."
+        )
     name, lines = next(iter(course.lines.items()))
-    over = "on average" if name == "average" else f"on {name}"
+    over = f"on average over {len(course.lines) - 1} corpora" if name == "average" else f"on {name}"
     said = []
     for line in lines:
         first, last = line.points[0], line.points[-1]
         told = f"{course.curves[line.series].name} needs {last.value:.4f} bits per character"
         told += f" {over} at {where(course, last)}"
         if last is not first:
-            told += f", {first.value:.4f} at {where(course, first)}"
+            told += f", after {first.value:.4f} at {where(course, first)}"
         said.append(told + ".")
     return " ".join(said)
+
+
+def notes(course: Course, series: int) -> list[str]:
+    """Of a series: what is not there, and what cannot be drawn."""
+    drawn = {
+        point.name
+        for lines in course.lines.values()
+        for line in lines
+        if line.series == series
+        for point in line.points
+    }
+    curve = course.curves[series]
+    others = [run.name for run in curve.runs if run.name not in drawn]
+    told = f"{', '.join(others)}: not drawn, without a BPC or {course.unit}"
+    return [*curve.notes, told] if others else curve.notes
 
 
 def where(course: Course, point: Point) -> str:

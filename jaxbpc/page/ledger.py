@@ -15,7 +15,10 @@ def number(value: float | None, form: str = ".4f") -> str:
 
 
 def baselines(found: Comparison) -> dict[str, Any] | None:
-    """Bits per character of general compressors, where results have them, beside the best run."""
+    """Bits per character of general compressors, where results have them, beside the best run.
+
+    Each with its percent of the corpus's largest, for a bar.
+    """
     rows, columns = [], []
     for name in found.corpora:
         entries = [r.run.results.corpora.get(name) for r in found.ranking]
@@ -26,7 +29,12 @@ def baselines(found: Comparison) -> dict[str, Any] | None:
             columns += [key for key in told if key not in columns]
     if not rows:
         return None
-    cells = [(name, [number(told.get(c)) for c in columns], number(v)) for name, told, v in rows]
+    cells = []
+    for name, told, best in rows:
+        bits = [*(told.get(c) for c in columns), best]
+        most = max(v for v in bits if v is not None)
+        bars = [(number(v), round(100 * (v or 0) / most, 2) if most else 0) for v in bits]
+        cells.append((name, bars[:-1], bars[-1]))
     return {"columns": columns, "rows": cells}
 
 
@@ -97,7 +105,7 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
         row("Parameters", lambda run: _count(run.results.model.get("parameters"))),
         row("Precision", lambda run: run.results.model.get("dtype")),
         row("Training step", trained("step", ",")),
-        row("Tokens of training", trained("tokens", ",.4g")),
+        row("Tokens of training", trained("tokens", ",.0f")),
         row("FLOPs of training", trained("flops", ".3g")),
         row("Scored tokens a second", rate("scored_tokens_per_s", ",.1f", "")),
         row("Windows a second", rate("windows_per_s", ",.3g", "")),

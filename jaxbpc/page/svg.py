@@ -17,6 +17,7 @@ N_COLOURS = 8
 _ROW = 26  # pixels, a row's height
 _TALL = 36  # of documents
 _CHART = 230
+_APART = 2.5  # percent of a chart's width between marks
 # A run's mark, around 0, 0; with the colours, 40 runs are told apart, and without them 5.
 _SHAPES = (
     "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z",
@@ -269,10 +270,12 @@ def course(lines: list[Line], keys: list[int], words: list[list[str]], label: st
         paths.append(Markup('<path class="c{}" d="M{}"/>').format(c, through))
         parts.append(_stretched(paths))
     for line, told in zip(lines, words, strict=True):
-        parts += [
-            mark(keys[line.series], xs.at(p.x), 100 - ys.at(p.value), title)
-            for p, title in zip(line.points, told, strict=True)
-        ]
+        end = math.inf
+        # From the last one back, those that do not stand upon each other.
+        for p, title in reversed(list(zip(line.points, told, strict=True))):
+            if end - (x := xs.at(p.x)) >= _APART:
+                parts.append(mark(keys[line.series], x, 100 - ys.at(p.value), title))
+                end = x
     return _chart(label, parts)
 
 

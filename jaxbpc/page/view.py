@@ -62,7 +62,7 @@ def view(
         "level": f"{LEVEL:.0%}",
         "corpora": found.corpora,
         "trained": _trained(trained, len(names)) if trained else None,
-        "cutoff": [sheet(table, names) for table in around or []],
+        "cutoff": [sheet(table, names, found.corpora) for table in around or []],
         "ranking": [_ranked(i, ranked, found) for i, ranked in enumerate(found.ranking)],
         "has_weighted": ledger.has_weighted(found),
         "pairs": _pairs(found),
@@ -88,6 +88,7 @@ def view(
 def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
     """Series have the keys after the runs'."""
     keys = [n_runs + i for i in range(len(trained.curves))]
+    corpora = [name for each in trained.curves for r in each.runs for name in r.results.corpora]
     charts = []
     for name, lines in trained.lines.items():
         said, words = [], []
@@ -111,8 +112,9 @@ def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
         "charts": charts,
         "unit": {"step": "training steps", "tokens": "tokens of training"}[trained.unit],
         "sheets": [
-            (n_runs + i, dataclasses.replace(sheet(curve.table(each)), notes=each.notes))
-            for i, each in enumerate(trained.curves)
+            (key, dataclasses.replace(sheet(curve.table(each), [], corpora), notes=told))
+            for i, (key, each) in enumerate(zip(keys, trained.curves, strict=True))
+            for told in [course.notes(trained, i)]
         ],
     }
 
@@ -121,16 +123,27 @@ def _within(point: Point) -> str:
     return f"({point.low:.4f}–{point.high:.4f})" if point.low is not None else ""
 
 
-def sheet(table: Table, names: list[str] | None = None) -> Sheet:
-    """A table as it is printed, what stands in brackets beneath what it is of."""
-    head = [(name, name not in WORDS) for name in table.head]
+def sheet(table: Table, names: list[str], corpora: list[str]) -> Sheet:
+    """A table as it is printed, what stands in brackets beneath what it is of.
+
+    Args:
+      names: of the runs that have a key.
+      corpora: names that stay as they are at the head of a column.
+    """
+    head = [
+        (
+            name if name in corpora or len(name) == 1 else name[0].upper() + name[1:],
+            name not in WORDS,
+        )
+        for name in table.head
+    ]
     rows: list[list[Cell | int]] = []
     for row in table.rows:
         cells: list[Cell | int] = []
         for name, cell in zip(table.head, row, strict=True):
             if name in WORDS:
-                known = name == "model" and visible(cell) in (names or [])
-                cells.append((names or []).index(visible(cell)) if known else Cell(cell))
+                known = name == "model" and visible(cell) in names
+                cells.append(names.index(visible(cell)) if known else Cell(cell))
                 continue
             value, _, limits = cell.removesuffix(")").partition(" (")
             note = "more than chance" if value.endswith("*") else ""
