@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import pathlib
 import re
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 2
 _STRANGE = "a chunk is missing, or is another one"
+_LARGE = "it is larger than a chunk"
 DOCUMENT_COLUMNS = ("first_token", "characters", "bytes", "row", "date", "subset")
 _CHUNK_TOKENS = 65_536
 _DTYPES = {"nll": "float32", "token_ids": "uint32", "token_char_end": "int64", "documents": "int64"}
@@ -111,6 +113,8 @@ class Record:
     def read(self, name: str) -> np.ndarray:
         """One array, whole: `nll`, `token_ids`, `token_char_end` or `documents`."""
         try:
+            for each in {name, "token_ids"}:
+                _check_files(self.folder, each, self._shape(each))
             array = self._nll
             if name != "nll":
                 array = _open_array(self.folder, name, self._shape(name))
@@ -264,7 +268,10 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
             good = values[i : i + _CHUNK_TOKENS]
             piece = array[i : i + len(good)]
             number = i // _CHUNK_TOKENS
+            path = folder.joinpath(name, "c", str(number), *["0"] * (values.ndim - 1))
             try:
+                if path.exists() and path.stat().st_size > _chunk_bytes(name, values.shape):
+                    raise ValueError(_LARGE)
                 read, why = piece.read().result(), _STRANGE
                 if name == "nll" and not _strangers(read, nll_digests[number : number + 1]):
                     continue
@@ -272,12 +279,25 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
                     continue
             except ValueError as e:
                 why = _one_line(e)
-            path = folder.joinpath(name, "c", str(number), *["0"] * (values.ndim - 1))
-            if path.exists():
+            if why != _LARGE and path.exists():
                 path.read_bytes()  # what cannot be read at all may be good: an error, not mended
             log.warning("%s is mended: %s", path, why)
             path.unlink(missing_ok=True)  # or it would be read again, for what is beyond the end
             piece.write(np.array(good)).result()
+
+
+def _check_files(folder: pathlib.Path, name: str, shape: tuple[int, ...]) -> None:
+    """Raises ValueError where files cannot be such an array's, which is then not asked for."""
+    sizes = [path.stat().st_size for path in (folder / name / "c").rglob("*") if path.is_file()]
+    too_few = name != "nll" and len(sizes) * _CHUNK_TOKENS < shape[0]
+    if too_few or max(sizes, default=0) > _chunk_bytes(name, shape):
+        raise ValueError(_STRANGE)
+
+
+def _chunk_bytes(name: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a chunk's file, its crc32c included."""
+    rows = min(_CHUNK_TOKENS, max(shape[0], 1))
+    return rows * math.prod(shape[1:]) * np.dtype(_DTYPES[name]).itemsize + 4
 
 
 def _open_array(folder: pathlib.Path, name: str, shape: tuple[int, ...], **how):

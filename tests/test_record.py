@@ -1,6 +1,8 @@
 """The record on disk: what is done, what is damaged, what belongs to another run."""
 
 import dataclasses
+import json
+import os
 import sys
 
 import numpy as np
@@ -95,6 +97,31 @@ def test_damage_of_every_file_is_mended_scored_again_or_named(record):
                 assert done.sum() == N - 1, where
             score_all(again)
             np.testing.assert_array_equal(again.read("nll"), want["nll"], where)
+
+
+@pytest.mark.parametrize("name", ["nll", "token_ids", "documents"])
+def test_a_terabyte_is_not_read(record, name):
+    score_all(record)
+    want = record.read("nll")
+    chunk = next(p for p in sorted((record.folder / name / "c").rglob("*")) if p.is_file())
+    os.truncate(chunk, 1 << 40)
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        Record.open(record.folder).read(name)
+    again = Record.open_or_create(record.folder, SETTINGS, stream())
+    score_all(again)
+    np.testing.assert_array_equal(again.read("nll"), want)
+
+
+def test_a_length_that_lies_is_not_asked_for(record):
+    score_all(record)
+    path = record.folder / "record.json"
+    meta = read_checked(path, "")
+    write_checked(path, meta | {"n_tokens": 1 << 40})
+    for name in ("nll", "token_ids", "token_char_end"):
+        array = record.folder / name / "zarr.json"
+        array.write_text(json.dumps(json.loads(array.read_text()) | {"shape": [1 << 40]}))
+        with pytest.raises(InputError, match="is damaged"):
+            Record.open(record.folder).read(name)
 
 
 @pytest.mark.parametrize("name", ["nll", "token_ids", "documents"])
