@@ -54,9 +54,10 @@ def test_a_series_and_a_cutoff(browser, tmp_path):
     own = compare.gather(curve.members(curves))
     trained = course.gather(curves, own)
     old = page_runs.dated(tmp_path / "old", "me/old", 1, 1.1)
-    found = runs.read([*page_runs.whole_run(tmp_path), old])
+    new = page_runs.dated(tmp_path / "new", "me/new", 2)
+    found = runs.read([*page_runs.whole_run(tmp_path), old, new])
     day = dates.day("--cutoff", "2024-03", last=True)
-    around = tables.around_cutoff(*contamination.steps(found, day))
+    around = tables.around_cutoff(*contamination.steps(found, day, "new"))
     pages = {
         "whole": render.html(compare.gather(found), trained, around),
         "alone": render.html(own, trained),
