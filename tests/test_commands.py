@@ -80,7 +80,14 @@ def finish(process):
     return out
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
 def test_killed_and_started_again(start, number):
     finish(start("whole", corpus="long"))
     process = start("killed", corpus="long")
@@ -120,7 +127,15 @@ def test_one_device_is_eight(start, sizes, batch):
     assert eight.corpora["text"].bpc_full == pytest.approx(one.corpora["text"].bpc_full, rel=1e-6)
 
 
-@pytest.mark.parametrize("mesh", [("data", 4), ("fsdp", 4), ("tensor", 4)], ids=lambda m: m[0])
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param(("data", 4), marks=pytest.mark.long),
+        ("fsdp", 4),
+        pytest.param(("tensor", 4), marks=pytest.mark.long),
+    ],
+    ids=lambda m: m[0],
+)
 def test_two_processes(start, mesh):
     finish(start("one"))
     both = tiny.start_two(start.path, "two", f"--config.mesh.{mesh[0]}={mesh[1]}", devices=2)

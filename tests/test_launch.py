@@ -151,6 +151,7 @@ def test_local_runs(job, tmp_path):
     check(launch("local.sh", "2", *job("two")), tmp_path)
 
 
+@pytest.mark.long
 def test_local_is_stopped_and_goes_on(job, tmp_path):
     command = ["bash", LAUNCH / "local.sh", "2", *job("two", "long")]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
