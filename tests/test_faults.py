@@ -33,9 +33,9 @@ def base(tmp_path_factory):
     tiny.write_corpus(folder / "data" / "text.jsonl", TEXTS)
     loaded, load_job = [], evaluate.load_job
 
-    def load_once(job):
+    def load_once(job, shared):
         if not loaded:
-            loaded.append(load_job(job))
+            loaded.append(load_job(job, shared))
         return loaded[0]
 
     with pytest.MonkeyPatch.context() as patch:
