@@ -112,9 +112,9 @@ class Record:
 
     def read(self, name: str) -> np.ndarray:
         """One array, whole: `nll`, `token_ids`, `token_char_end` or `documents`."""
+        for each in ("token_ids", name):
+            _check_files(self.folder, each, self._shape(each))
         try:
-            for each in {name, "token_ids"}:
-                _check_files(self.folder, each, self._shape(each))
             array = self._nll
             if name != "nll":
                 array = _open_array(self.folder, name, self._shape(name))
@@ -287,11 +287,11 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
 
 
 def _check_files(folder: pathlib.Path, name: str, shape: tuple[int, ...]) -> None:
-    """Raises ValueError where files cannot be such an array's, which is then not asked for."""
+    """Raises InputError where files cannot be such an array's, which is then not asked for."""
     sizes = [path.stat().st_size for path in (folder / name / "c").rglob("*") if path.is_file()]
     too_few = name != "nll" and len(sizes) * _CHUNK_TOKENS < shape[0]
     if too_few or max(sizes, default=0) > _chunk_bytes(name, shape):
-        raise ValueError(_STRANGE)
+        raise _damaged(folder, name, _STRANGE)
 
 
 def _chunk_bytes(name: str, shape: tuple[int, ...]) -> int:

@@ -128,7 +128,7 @@ def test_same_digits_without_a_shared_disk(start, tmp_path):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_one_host_is_lost(start, tmp_path, killed):
     processes = start("two", "long")
-    tiny.wait_for(tmp_path / NAMES[0] / "two" / "long" / "nll" / "c", processes[0])
+    tiny.wait_for(tmp_path / NAMES[0] / "two" / "long" / "nll" / "c" / "0", processes[0])
     processes[killed].kill()
     began = time.monotonic()
     _, err = processes[1 - killed].communicate(timeout=120)

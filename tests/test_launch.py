@@ -155,7 +155,7 @@ def test_local_runs(job, tmp_path):
 def test_local_is_stopped_and_goes_on(job, tmp_path):
     command = ["bash", LAUNCH / "local.sh", "2", *job("two", "long")]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
-    tiny.wait_for(tmp_path / "two" / "long" / "nll" / "c", process)
+    tiny.wait_for(tmp_path / "two" / "long" / "nll" / "c" / "0", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 75, err

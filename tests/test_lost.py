@@ -81,7 +81,7 @@ def test_killed(place, when, victim, monkeypatch):
                     break
         else:
             both = tiny.start_two(place, "two", corpus="long")
-            wait_for((place / "two" / "long" / "nll" / "c").exists, both[0])
+            wait_for((place / "two" / "long" / "nll" / "c" / "0").exists, both[0])
         both[victim].send_signal(signal.SIGKILL)
         ends(both[1 - victim], 75, f"process {victim} was lost; start the same command again")
     both[victim].communicate()
@@ -100,7 +100,7 @@ def test_interrupted_alone(place, victim, monkeypatch):
 def test_the_writer_alone_fails(place):
     both = tiny.start_two(place, "two", corpus="long")
     nll = place / "two" / "long" / "nll"
-    wait_for((nll / "c").exists, both[0])
+    wait_for((nll / "c" / "0").exists, both[0])
     # No chunk of the record can be written any more, by root either.
     (nll / "c").rename(nll / "d")
     (nll / "c").write_text("")

@@ -156,7 +156,7 @@ def test_preempted_and_requeued(slurm, tmp_path):
     def state():
         return slurm("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job}").stdout
 
-    until((tmp_path / "two" / "long" / "nll" / "c").exists, 240)
+    until((tmp_path / "two" / "long" / "nll" / "c" / "0").exists, 240)
     done = slurm("scontrol", "requeue", job)
     assert done.returncode == 0, done.stderr
     until(lambda: state().strip() == "PENDING", 60)

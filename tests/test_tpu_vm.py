@@ -103,7 +103,7 @@ def job_process(folder):
 @pytest.mark.long
 def test_a_slice_is_made_preempted_made_again_reused_and_deleted(script, cloud, tmp_path):
     process = script("run")
-    tiny.wait_for(cloud / "host" / "jaxbpc" / "runs" / "mine" / "long" / "nll" / "c", process)
+    tiny.wait_for(cloud / "host" / "jaxbpc" / "runs" / "mine" / "long" / "nll" / "c" / "0", process)
     os.kill(job_process(cloud / "host" / "jaxbpc"), signal.SIGKILL)
     assert end(process)[0] == 128 + signal.SIGKILL
     assert calls(cloud) == ["describe", "create", "describe", "scp", "ssh"]
