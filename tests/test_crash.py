@@ -22,7 +22,7 @@ def test_kills(kills, flags):
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert sum(told["kills"].values()) == kills
-    assert told["kills"]["scoring"]
+    assert told["kills"]["scoring"] or kills < 20  # of a few, all may fall elsewhere
     assert told["runs"] == told["runs_equal"] > 0
     assert told["worst"] <= (1e-6 if flags else 0)
     assert told["twice"] == told["lost_tokens"] == 0
