@@ -40,12 +40,12 @@ def run(
     Args:
       own: the command's flags; None: those of the process.
     """
-    if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
-        print(doc.strip())
-        sys.exit(0)
     signal.signal(signal.SIGTERM, _terminated)
     absl_logging.set_verbosity(absl_logging.ERROR)
     with ended():
+        if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
+            show(doc.strip(), "it is the command's help")
+            sys.exit(0)
         app.run(
             lambda argv: _logged(main, argv[1:], positional),
             flags_parser=lambda argv: _parse(argv, own),

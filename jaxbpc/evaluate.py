@@ -79,6 +79,7 @@ def run(
             if distributed.is_writer():
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
+                lives.refuse_other(folder, "series.json", "a series of checkpoints")
             job = open_job(settings)
             compressors = stack.enter_context(_compressors(job))
             tracker = stack.enter_context(tracked(settings, folder, shared))

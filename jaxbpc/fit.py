@@ -71,6 +71,9 @@ class Prediction:
     outside: bool  # of the range of BPC that the fit has seen
 
 
+_KEPT = "the files that were asked for are written"
+
+
 def main(arguments: list[str]) -> None:
     """`power SOURCE …`, or run folders."""
     if arguments[:1] == ["power"]:
@@ -78,9 +81,6 @@ def main(arguments: list[str]) -> None:
     folders = runs.read(arguments)
     fitted, ours = fit_scores(folders, _SCORES.value, _PAPER.value, _FITS.value)
     predictions = [p for run in ours for p in predict(run, fitted, _FORM.value)]
-    print(fits_table(fitted))
-    if predictions:
-        print("\n" + predictions_table(predictions))
     for warning in warnings(folders, predictions):
         print(f"warning: {warning}", file=sys.stderr)
     if _JSON.value:
@@ -90,6 +90,8 @@ def main(arguments: list[str]) -> None:
 
         averages = [f for f in fitted if _FITS.value or f.kind.name in _plotted()]
         plots.scores(averages or fitted, ours, _FORM.value, pathlib.Path(_PLOT.value))
+    parts = [fits_table(fitted), *([predictions_table(predictions)] if predictions else [])]
+    cli.show("\n\n".join(parts), _KEPT)
     return None
 
 
@@ -252,13 +254,13 @@ def power(sources: list[str]) -> None:
     law = regress.fit_power(np.array([c.x for c in found]), np.array([c.bpc for c in found]))
     if not law.excess:
         raise InputError(f"BPC does not fall with {_X.value} over these checkpoints: no power law")
-    print(power_text(law, _X.value, at))
     if _JSON.value:
         _write(_JSON.value, power_json(law, _X.value, found, at))
     if _PLOT.value:
         from jaxbpc import plots
 
         plots.power(law, found, _X.value, at, pathlib.Path(_PLOT.value))
+    cli.show(power_text(law, _X.value, at), _KEPT)
 
 
 def power_text(law: regress.Power, x: str, at: list[float]) -> str:

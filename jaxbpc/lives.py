@@ -89,6 +89,12 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
+def refuse_other(workdir: pathlib.Path, file: str, kind: str) -> None:
+    """Raises InputError where `file` tells that a workdir is another kind's: one hid the other."""
+    if (workdir / file).exists():
+        raise InputError(f"{workdir} belongs to {kind} ({file}): give another --workdir")
+
+
 @contextlib.contextmanager
 def stop_requested() -> Iterator[threading.Event]:
     """An event that SIGTERM or SIGINT sets, so that the step in flight is finished and kept.

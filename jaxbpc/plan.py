@@ -58,7 +58,6 @@ def main() -> None:
     else:
         found = [estimate.plan(settings, arch, name, devices)]
     best = found[0]
-    print(ranking(found) if _SEARCH.value else table(best))
     try:
         if _DUMP.value and best.text:
             place = pathlib.Path(_DUMP.value)
@@ -73,6 +72,8 @@ def main() -> None:
         raise InputError(
             f"{e.filename}: cannot be written ({e.strerror}): give another --json or --dump"
         )
+    told = ranking(found) if _SEARCH.value else table(best)
+    cli.show(told, "give --json FILE to keep the plan")
 
 
 def table(p: "Plan") -> str:

@@ -56,7 +56,6 @@ def main(arguments: list[str]) -> None:
         found = compare.gather(members, _SEED.value)
     around = _around_cutoff(chosen or members)
     made += around
-    print(tables.text(made))
     if _HTML.value:
         trained = None
         if curves:
@@ -76,6 +75,7 @@ def main(arguments: list[str]) -> None:
         write_lm_eval(found, pathlib.Path(_LM_EVAL.value))
     if _HF.value:
         write_hf(found, pathlib.Path(_HF.value))
+    cli.show(tables.text(made), "the files that were asked for are written")
 
 
 def _around_cutoff(found: list[runs.Run]) -> list[tables.Table]:

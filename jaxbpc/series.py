@@ -108,6 +108,7 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
             if distributed.is_writer():
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
+                lives.refuse_other(folder, "runs.json", "a run of one model")
             shared.tracker = stack.enter_context(tracked(settings, folder))
         distributed.check_same({"checkpoints": [checkpoint.name for checkpoint in found]})
         for checkpoint in found:

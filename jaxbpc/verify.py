@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
         raise InputError("give one run's folder; see --help")
     (run,) = runs.read(arguments)
     verdict = verify(run, _MODEL.value)
-    print(text(verdict))
+    cli.show(text(verdict), "nothing is lost, start the command again")
     if verdict.agrees:
         return
     if verdict.settings:

@@ -60,8 +60,9 @@ def test_onto_a_mesh(models, mesh):
     assert again == fingerprint
 
 
-def test_dtype(models, tmp_path):
-    save.convert(str(models / "ox"), str(tmp_path / "low"), "bfloat16")
+def test_dtype(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a folder as one types it
+    save.convert(str(models / "ox"), "low", "bfloat16")
     assert {t.dtype for t in load.open_checkpoint(tmp_path / "low").tensors.values()} == {"BF16"}
     want, fingerprint = loaded(models / "hf", dtype="bfloat16")
     got, again = loaded(tmp_path / "low", (1, 8, 1), dtype="bfloat16")

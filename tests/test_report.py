@@ -276,6 +276,26 @@ def command(module, *arguments):
     )
 
 
+@pytest.mark.parametrize("command", ["report", "fit"])
+def test_a_full_stdout_loses_no_file(tmp_path, command):
+    run_folders.write_paper_run(
+        tmp_path / "run", {"commoncraw": 0.6, "python": 0.5, "arxiv_math": 0.4}
+    )
+    kept = tmp_path / "kept"
+    flag = {"report": f"--csv={kept}", "fit": f"--json={kept}"}[command]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", f"jaxbpc.{command}", str(tmp_path / "run"), flag],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: stdout cannot be written")
+    assert kept.read_text()
+
+
 def test_the_command(folders, tmp_path):
     out = tmp_path / "out"
     flags = [f"--markdown={out}/r.md", f"--csv={out}/r.csv", f"--lm_eval={out}/lm", f"--hf={out}"]

@@ -228,6 +228,18 @@ def test_what_is_no_series(fields, how, words, tmp_path):
         series.find(make_config(tmp_path, **fields), **how)
 
 
+@pytest.mark.parametrize(
+    ("file", "words"), [("runs.json", "a run of"), ("series.json", "a series")]
+)
+def test_a_workdir_is_of_one_kind(place, file, words):
+    (place / "run").mkdir()
+    (place / "run" / file).write_text("{}")
+    config = make_config(place)
+    start = score if file == "runs.json" else evaluate.run
+    with pytest.raises(InputError, match=f"belongs to {words}"):
+        start(config, place / "run")
+
+
 def test_revisions_go_by_their_steps(tmp_path):
     config = make_config(tmp_path, model__path="owner/model")
     found = series.find(config, revisions=["step10", "main", "step9"])

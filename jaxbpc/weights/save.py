@@ -7,6 +7,7 @@ spread over all processes: each holds its part of a group.
 
 import contextlib
 import math
+import os
 import pathlib
 import secrets
 import shutil
@@ -40,7 +41,7 @@ def convert(
     Raises:
       InputError: not a readable model, `out` exists, no room, or it cannot be written.
     """
-    to = source.place(out)
+    to = source.place(out if source.is_remote(out) else os.path.abspath(os.path.expanduser(out)))
     with distributed.together("reading the model"):
         folder = source.resolve(path, revision)
         checkpoint = load.open_checkpoint(folder)

@@ -62,7 +62,12 @@ def place(path: str) -> Any:
         return pathlib.Path(os.path.expanduser(path))  # pathlib's raises for an unknown user
     from etils import epath
 
-    return epath.Path(path)
+    try:
+        return epath.Path(path)
+    except KeyError:  # of its table of schemes
+        raise InputError(
+            f"{path}: nothing is known of such an address: give gs://… or a local path"
+        )
 
 
 def resolve(path: str, revision: str | None = None, weights: bool = True) -> pathlib.Path:
