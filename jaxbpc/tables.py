@@ -61,15 +61,22 @@ def _ranking(found: Comparison) -> Table:
 def _compressors(found: Comparison) -> Table | None:
     """Bits per character of compressors; None where no run has them."""
     made: dict[str, dict[str, float]] = {}
+    unlike = found.unlike
+    left_out = []
     for ranked in found.ranking:
         for corpus, result in ranked.run.results.corpora.items():
             for name, bits in (result.baselines or {}).items():
-                made.setdefault(name, {}).setdefault(corpus, bits)
+                own = made.setdefault(name, {})
+                if corpus not in unlike:
+                    own.setdefault(corpus, bits)
+                elif corpus not in left_out:
+                    left_out.append(corpus)
     rows = [
         [name, *(f"{bits[c]:.4f}" if c in bits else "-" for c in found.corpora)]
         for name, bits in made.items()
     ]
-    return Table("Compressors", ["", *found.corpora], rows, []) if rows else None
+    notes = [f"{corpus} is left out: its runs scored different texts" for corpus in left_out]
+    return Table("Compressors", ["", *found.corpora], rows, notes) if rows else None
 
 
 def _with_limits(value: float | None, limits) -> str:
