@@ -153,6 +153,15 @@ def test_an_empty_corpus(tmp_path):
     assert "documents" in check.table(found)
 
 
+def test_compressors_are_of_the_corpus_itself(tmp_path):
+    tiny.write_corpus(tmp_path / "a.jsonl", tiny.TEXTS)
+    tiny.write_corpus(tmp_path / "b.jsonl", tiny.TEXTS[:1])
+    found = check.check(str(tmp_path / "a.jsonl"), against=str(tmp_path / "b.jsonl"))
+    own, _, other = check.table(found | {"baselines": {"gzip": 2.5}}).partition("\nin ")
+    assert "gzip, bits per character" in own
+    assert "gzip" not in other
+
+
 def test_the_command(tmp_path):
     tiny.write_corpus(tmp_path / "a.jsonl", tiny.TEXTS)
     line = [sys.executable, "-m", "jaxbpc.prepare", "check", str(tmp_path / "a.jsonl")]

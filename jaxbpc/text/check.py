@@ -228,6 +228,8 @@ def table(found: dict[str, Any]) -> str:
         for name, count, first in _AUDIT:
             row = told.get(first)
             add(name, told.get(count), "" if row is None else f", row {row} first")
+    for name, bits in found.get("baselines", {}).items():
+        add(f"{name}, bits per character", f"{bits:.4f}")
     if shared := found.get("against"):
         share = shared["shared_windows"]
         lines += ["", f"in {shared['corpus']}:"]
@@ -235,8 +237,6 @@ def table(found: dict[str, Any]) -> str:
         add("documents of which half is in it", shared["documents_half_shared"])
         add("windows of 50 characters in it", "-" if share is None else f"{share:.3%}")
         add("windows looked at", shared["windows_looked_at"])
-    for name, bits in found.get("baselines", {}).items():
-        add(f"{name}, bits per character", f"{bits:.4f}")
     return "\n".join([*lines, "", *_histogram(found["lengths"])])
 
 
