@@ -141,7 +141,7 @@ def steps(
     Raises:
       InputError: the control is none of the runs, or no corpus has dates on both sides.
     """
-    known = [run for run in found if control in (run.name, run.folder.name, str(run.folder))]
+    known = [run for run in found if control and run.is_called(control)]
     if control and not known:
         names = ", ".join(run.name for run in found)
         raise InputError(f"--control {control!r} is none of the runs ({names}): give one of them")

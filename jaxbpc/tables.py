@@ -127,7 +127,7 @@ def around_cutoff(found: list[Step], notes: list[str]) -> list[Table]:
     control = next((step.control for step in found if step.control), None)
     first = found[0]
     head = ["model", "corpus", first.before.name, first.after.name, "difference"]
-    head += [f"{LEVEL:.0%} interval", "p", "change", "less the control's"]
+    head += [f"{LEVEL:.0%} interval", "p", "change", "less the control's, points"]
     made = [Table("Full BPC around the cutoff (documents)", head, rows, [])]
     for step in found:
         cells = [
@@ -141,8 +141,8 @@ def around_cutoff(found: list[Step], notes: list[str]) -> list[Table]:
         "of the text itself gives, so it is no proof; nor is its absence one."
     )
     made[0].notes.append(
-        f"Control: {control}, whose cutoff must be before or after all of the text; *: the "
-        "interval of what is left of the change is without 0."
+        f"Control: {control}, whose cutoff must be before or after all of the text; points: "
+        "percentage points; *: the interval of what is left of the change is without 0."
         if control
         else "Give as --control a run whose model's cutoff is before or after all of the text: its "
         "change is that of the text."
