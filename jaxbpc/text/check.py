@@ -178,6 +178,7 @@ def _counts(corpus: str, total: Tally, n_equal: int) -> dict[str, Any]:
         "refused": {name: n for name, (n, _) in sorted(total.faults.items())},
         "first_refused": {name: first for name, (_, first) in sorted(total.faults.items())},
         "dated_documents": total.dated,
+        "unreadable_dates": total.undated,
         "dates": None if total.dates is None else list(total.dates),
         "lengths": [[1 << i, (2 << i) - 1, int(total.lengths[i])] for i in bins],
     }
@@ -223,6 +224,8 @@ def table(found: dict[str, Any]) -> str:
         add(_FAULTS[name], n, f", refused, row {found['first_refused'][name]} first")
     if found["dates"]:
         add("documents with a date", found["dated_documents"], ", {} to {}".format(*found["dates"]))
+    if found["unreadable_dates"]:
+        add("documents with an unreadable date", found["unreadable_dates"])
     if told := found.get("tokens"):
         add("tokens", told["tokens"])
         for name, count, first in _AUDIT:
