@@ -214,8 +214,8 @@ def _pair(group: list[_Scored], sha256: str, seed: int, notes: list[str]) -> lis
 
 
 def _same_text(one: _Scored, other: _Scored, rows: np.ndarray) -> bool:
-    cut = [_only(s.documents, rows).characters for s in (one, other)]
-    return np.array_equal(*cut)
+    mine, theirs = (_only(s.documents, rows).characters for s in (one, other))
+    return np.array_equal(mine, theirs)
 
 
 def _why_not(first: _Scored, others: list[_Scored]) -> str:

@@ -11,8 +11,8 @@ text over time makes: other authors, topics, a crawl's sources. The control is a
 documents that has seen all of them or none, by its cutoff: what changed in the text changed for it
 too, so its change, in percent of the BPC, is taken off. What was seen often in training may stand
 after the cutoff in copies, and dates are what the corpus says; of a month or year alone, its first
-day. Intervals are over the choice of
-documents: where many are of one source, such as a repository, they are too narrow.
+day. Intervals are over the choice of documents: where many are of one source, such as a repository,
+they are too narrow.
 
 Min-K% of a document is the mean log-probability, in nats, of the k% of its tokens that have the
 lowest; tokens that stand for no text (BOS) are left out, and so are documents of fewer than 100 / k
