@@ -2,11 +2,14 @@
 
 What `jaxbpc.report` writes, in whatever format, is derived from one `Comparison`.
 
+Runs are ranked by the mean over the corpora that all of them have scored; where there is none, by
+their averages, which do not compare unless all runs have the same corpora.
+
 Runs are paired by corpus, which is known by its file's hash, and in it by the documents' rows:
-those that all runs of that corpus have. Differences are of the full BPC, which leaves out no tail;
-that of the average is the mean over corpora, drawn independently of one another, and is there
-where two runs have the same corpora. Its degrees of freedom are those of the corpus with fewest
-documents.
+those that all runs have that read that corpus as the same text. Differences are of the full BPC,
+which leaves out no tail; that of the average is the mean over corpora, drawn independently of one
+another, and is there where two runs have the same corpora. Its degrees of freedom are those of the
+corpus with fewest documents.
 """
 
 import dataclasses
@@ -42,12 +45,22 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Runs from the best average on; corpora, the paper's first; differences of every pair."""
+    """Runs from the best on; corpora, the paper's first; differences of every pair."""
 
     ranking: list[Ranked]
     corpora: list[str]
     differences: list[Difference]
     notes: list[str]
+
+    @property
+    def is_level(self) -> bool:
+        """Whether all runs have a BPC of the same texts, and no other: their averages compare."""
+        return len({frozenset(_texts(ranked.run)) for ranked in self.ranking}) < 2
+
+    @property
+    def unlike(self) -> list[str]:
+        """Corpora of which runs have scored different texts under one name."""
+        return [name for name in self.corpora if len(_of(name, self.ranking)) > 1]
 
     def difference(self, first: str, second: str, corpus: str) -> Difference | None:
         """That of two runs by name, the better-ranked one second; None where they have none."""
@@ -75,15 +88,16 @@ def gather(found: list[runs.Run], seed: int = 0) -> Comparison:
     """Compares runs. Records that are missing or damaged are noted; such runs are not paired."""
     notes: list[str] = []
     scored: dict[str, list[_Scored]] = {}
-    paired: dict[str, list[_Scored]] = {}
+    paired: list[list[_Scored]] = []
     for sha256, group in _by_corpus(found, notes).items():
         scored[sha256] = _draw(group, sha256, seed)
-        paired[sha256] = _pair(scored[sha256], sha256, seed, notes)
+        paired += _pair(scored[sha256], sha256, seed, notes)
     mine = {
         run.name: [s for group in scored.values() for s in group if s.run is run] for run in found
     }
     ranking = [_ranked(run, mine[run.name]) for run in found]
-    ranking.sort(key=lambda r: (r.run.results.average_bpc or np.inf, r.run.name))
+    common = _common(found)
+    ranking.sort(key=lambda r: (_mean(r.run, common), r.run.name))
     corpora = list(dict.fromkeys(c for run in found for c in run.results.corpora))
     corpora.sort(key=lambda c: published.CORPORA.index(c) if c in published.CORPORA else 9)
     order = [ranked.run for ranked in ranking]
@@ -92,7 +106,59 @@ def gather(found: list[runs.Run], seed: int = 0) -> Comparison:
         for better, worse in itertools.combinations(order, 2)
         for d in _differ(worse, better, paired)
     ]
-    return Comparison(ranking, corpora, differences, notes)
+    made = Comparison(ranking, corpora, differences, [])
+    return dataclasses.replace(made, notes=[*_unlike(made, common), *notes])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Text:
+    """What a run has scored under a name. Samples and template make other text of one file."""
+
+    name: str
+    sha256: str
+    characters: int
+    template: str
+
+
+def _texts(run: runs.Run) -> dict[_Text, float]:
+    """The BPC of each text of a run that has one."""
+    template = run.results.config.get("data", {}).get("template") or "{content}"
+    return {
+        _Text(name, r.corpus_sha256, r.characters, template): r.bpc
+        for name, r in run.results.corpora.items()
+        if r.bpc is not None
+    }
+
+
+def _of(name: str, ranking: list[Ranked]) -> set[_Text]:
+    return {text for ranked in ranking for text in _texts(ranked.run) if text.name == name}
+
+
+def _common(found: list[runs.Run]) -> list[_Text]:
+    """The texts that all runs have a BPC of."""
+    each = [_texts(run) for run in found]
+    return [text for text in each[0] if all(text in own for own in each)] if each else []
+
+
+def _mean(run: runs.Run, common: list[_Text]) -> float:
+    if not common:
+        return run.results.average_bpc or np.inf
+    own = _texts(run)
+    return float(np.mean([own[text] for text in common]))
+
+
+def _unlike(made: Comparison, common: list[_Text]) -> list[str]:
+    """Notes of what keeps the runs' numbers from being compared."""
+    notes = []
+    for name in made.unlike:
+        files = {text.sha256 for text in _of(name, made.ranking)}
+        what = "different files" if len(files) > 1 else "different text of one file"
+        notes.append(f"{name}: its runs scored {what}, their numbers do not compare")
+    if not made.is_level:
+        names = ", ".join(text.name for text in common)
+        rank = f"; they are ranked over {names}" if common else ""
+        notes.append(f"the runs have not the same corpora: their averages do not compare{rank}")
+    return notes
 
 
 def _by_corpus(
@@ -128,32 +194,52 @@ def _draw(group, sha256: str, seed: int) -> list[_Scored]:
     return scored
 
 
-def _pair(group: list[_Scored], sha256: str, seed: int, notes: list[str]) -> list[_Scored]:
-    """The runs of a corpus, each over the documents that all of them have."""
-    rows = group[0].documents.rows
-    for other in group[1:]:
-        rows = np.intersect1d(rows, other.documents.rows)
-    cut = [_only(member.documents, rows) for member in group]
-    keep = []
-    for member, documents in zip(group, cut, strict=True):
-        if np.array_equal(documents.characters, cut[0].characters):
-            keep.append((member.run, member.corpus, documents))
+def _pair(group: list[_Scored], sha256: str, seed: int, notes: list[str]) -> list[list[_Scored]]:
+    """The runs of a corpus that have the same text, each over the documents that they all have."""
+    alike: list[tuple[list[_Scored], np.ndarray]] = []  # and the rows in common
+    for member in group:
+        for i, (members, rows) in enumerate(alike):
+            shared = np.intersect1d(rows, member.documents.rows)
+            if len(shared) > 1 and _same_text(members[0], member, shared):
+                alike[i] = ([*members, member], shared)
+                break
         else:
-            notes.append(
-                f"{member.run.name} on {member.corpus} is not paired with {group[0].run.name}: "
-                "their documents have other characters, by another template or columns"
-            )
-    if len(rows) < 2:
-        notes.append(f"{group[0].corpus}: its runs share fewer than 2 documents and are not paired")
-        return []
-    most = max(member.n for member in group)
-    if len(rows) < most:
-        notes.append(
-            f"{group[0].corpus}: paired over the {len(rows):,} documents that all runs have"
-        )
-    elif len(keep) == len(group):
-        return group
-    return _draw(keep, sha256, seed)
+            alike.append(([member], member.documents.rows))
+    notes += [_why_not(alike[0][0][0], members) for members, _ in alike[1:]]
+    return [
+        _over(members, rows, len(alike) == 1, sha256, seed, notes)
+        for members, rows in alike
+        if len(members) > 1
+    ]
+
+
+def _same_text(one: _Scored, other: _Scored, rows: np.ndarray) -> bool:
+    mine, theirs = (_only(s.documents, rows).characters for s in (one, other))
+    return np.array_equal(mine, theirs)
+
+
+def _why_not(first: _Scored, others: list[_Scored]) -> str:
+    shared = np.intersect1d(first.documents.rows, others[0].documents.rows)
+    why = (
+        "they share fewer than 2 documents"
+        if len(shared) < 2
+        else "their documents have other characters, by another template or columns"
+    )
+    who = ", ".join(other.run.name for other in others)
+    verb = "is" if len(others) == 1 else "are"
+    return f"{who} on {others[0].corpus} {verb} not paired with {first.run.name}: {why}"
+
+
+def _over(
+    members: list[_Scored], rows: np.ndarray, is_all: bool, sha256: str, seed: int, notes: list[str]
+) -> list[_Scored]:
+    """Runs over the documents of `rows`; is_all: they are all runs of the corpus."""
+    if len(rows) == max(member.n for member in members):
+        return members
+    who = "all runs" if is_all else ", ".join(member.run.name for member in members)
+    notes.append(f"{members[0].corpus}: paired over the {len(rows):,} documents that {who} have")
+    cut = [(member.run, member.corpus, _only(member.documents, rows)) for member in members]
+    return _draw(cut, sha256, seed)
 
 
 def _only(documents: Documents, rows: np.ndarray) -> Documents:
@@ -176,11 +262,9 @@ def _ranked(run: runs.Run, scored: list[_Scored]) -> Ranked:
     return Ranked(run, estimates, intervals.estimate(average, np.mean(scaled, axis=0), n))
 
 
-def _differ(
-    first: runs.Run, second: runs.Run, paired: dict[str, list[_Scored]]
-) -> Iterable[Difference]:
+def _differ(first: runs.Run, second: runs.Run, paired: list[list[_Scored]]) -> Iterable[Difference]:
     values, draws, ns = [], [], []
-    for group in paired.values():
+    for group in paired:
         one, other = ([s for s in group if s.run is run] for run in (first, second))
         if not one or not other:
             continue

@@ -10,8 +10,9 @@ same kind of text that the model cannot have seen. A step at the cutoff is also 
 text over time makes: other authors, topics, a crawl's sources. The control is a model over the same
 documents that has seen all of them or none, by its cutoff: what changed in the text changed for it
 too, so its change, in percent of the BPC, is taken off. What was seen often in training may stand
-after the cutoff in copies, and dates are what the corpus says. Intervals are over the choice of
-documents: where many are of one source, such as a repository, they are too narrow.
+after the cutoff in copies, and dates are what the corpus says; of a month or year alone, its first
+day. Intervals are over the choice of documents: where many are of one source, such as a repository,
+they are too narrow.
 
 Min-K% of a document is the mean log-probability, in nats, of the k% of its tokens that have the
 lowest; tokens that stand for no text (BOS) are left out, and so are documents of fewer than 100 / k
@@ -141,7 +142,7 @@ def steps(
     Raises:
       InputError: the control is none of the runs, or no corpus has dates on both sides.
     """
-    known = [run for run in found if control in (run.name, run.folder.name, str(run.folder))]
+    known = [run for run in found if control and run.is_called(control)]
     if control and not known:
         names = ", ".join(run.name for run in found)
         raise InputError(f"--control {control!r} is none of the runs ({names}): give one of them")

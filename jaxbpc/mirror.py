@@ -59,12 +59,19 @@ def worked_in(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def copy(url: str) -> pathlib.Path:
-    """A folder with the files of a run in a bucket, to read. Raises InputError."""
+    """A folder with the files of a run in a bucket, or of one of its series, to read.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
     url = url.rstrip("/")
-    folder = _cache("read", url) / url.rsplit("/", 1)[-1]
+    above, _, name = url.rpartition("/")
+    folder = _cache("read", url) / name
     with _told(url):
         store = ts.KvStore.open(f"{url}/").result()
         index = _index(store)
+        if index is None and _is_in(above, name):
+            return copy(above) / name
         if index is None:
             raise InputError(f"{url}: no run in it ({INDEX} is missing): give a run's folder")
         _fetch(store, index, folder)
@@ -169,6 +176,17 @@ def _index(store: Any) -> dict[str, Any] | None:
     if not isinstance(index["files"], list) or not index.keys() >= {"token", "owner"}:
         raise ValueError(f"{INDEX} is damaged")
     return index
+
+
+def _is_in(url: str, name: str) -> bool:
+    """Whether a bucket's folder has an index, with files in its folder `name`."""
+    if not url.partition("://")[2]:
+        return False
+    # Who may read one folder need not be allowed to read the one above.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        index = _index(ts.KvStore.open(f"{url}/").result())
+        return index is not None and any(f.startswith(f"{name}/") for f in index["files"])
+    return False
 
 
 def _fetch(store: Any, index: dict[str, Any], folder: pathlib.Path) -> dict[str, list[int]]:

@@ -15,11 +15,22 @@ _MODEL_FIELDS = ("path", "architecture", "parameters", "dtype", "tokenizer_finge
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run. `name` is short, and unique among the runs that were read together."""
+    """A finished run. `name` is short, and unique among the runs that were read together.
+
+    given: the folder as it was given, perhaps in a bucket.
+    """
 
     folder: pathlib.Path
     name: str
     results: results.Results
+    given: str = ""
+
+    def is_called(self, name: str) -> bool:
+        """Whether that is its name, or its folder, as it was given or in other words."""
+        if name in (self.name, self.folder.name):
+            return True
+        folders = [_place(self.given)] if self.given else []
+        return _place(name) in [*folders, _place(str(self.folder))]
 
     def documents(self, corpus: str) -> intervals.Documents:
         """The documents of a corpus from the run's record.
@@ -62,7 +73,15 @@ def read(folders: list[str]) -> list[Run]:
     for i, name in enumerate(names):
         if names.index(name) < i:
             names[i] = str(paths[i])
-    return [Run(*parts) for parts in zip(paths, names, read, strict=True)]
+    return [Run(*parts) for parts in zip(paths, names, read, folders, strict=True)]
+
+
+def _place(folder: str) -> str:
+    """The same for all spellings of a folder on this disk, and of one in a bucket."""
+    folder = folder.removeprefix("file://")
+    if source.is_remote(folder):
+        return folder.rstrip("/")
+    return str(source.place(folder).resolve())
 
 
 def _results(path: pathlib.Path) -> results.Results:

@@ -61,15 +61,22 @@ def _ranking(found: Comparison) -> Table:
 def _compressors(found: Comparison) -> Table | None:
     """Bits per character of compressors; None where no run has them."""
     made: dict[str, dict[str, float]] = {}
+    unlike = found.unlike
+    left_out = []
     for ranked in found.ranking:
         for corpus, result in ranked.run.results.corpora.items():
             for name, bits in (result.baselines or {}).items():
-                made.setdefault(name, {}).setdefault(corpus, bits)
+                own = made.setdefault(name, {})
+                if corpus not in unlike:
+                    own.setdefault(corpus, bits)
+                elif corpus not in left_out:
+                    left_out.append(corpus)
     rows = [
         [name, *(f"{bits[c]:.4f}" if c in bits else "-" for c in found.corpora)]
         for name, bits in made.items()
     ]
-    return Table("Compressors", ["", *found.corpora], rows, []) if rows else None
+    notes = [f"{corpus} is left out: its runs scored different texts" for corpus in left_out]
+    return Table("Compressors", ["", *found.corpora], rows, notes) if rows else None
 
 
 def _with_limits(value: float | None, limits) -> str:
@@ -120,7 +127,7 @@ def around_cutoff(found: list[Step], notes: list[str]) -> list[Table]:
     control = next((step.control for step in found if step.control), None)
     first = found[0]
     head = ["model", "corpus", first.before.name, first.after.name, "difference"]
-    head += [f"{LEVEL:.0%} interval", "p", "change", "less the control's"]
+    head += [f"{LEVEL:.0%} interval", "p", "change", "less the control's, points"]
     made = [Table("Full BPC around the cutoff (documents)", head, rows, [])]
     for step in found:
         cells = [
@@ -134,8 +141,8 @@ def around_cutoff(found: list[Step], notes: list[str]) -> list[Table]:
         "of the text itself gives, so it is no proof; nor is its absence one."
     )
     made[0].notes.append(
-        f"Control: {control}, whose cutoff must be before or after all of the text; *: the "
-        "interval of what is left of the change is without 0."
+        f"Control: {control}, whose cutoff must be before or after all of the text; points: "
+        "percentage points; *: the interval of what is left of the change is without 0."
         if control
         else "Give as --control a run whose model's cutoff is before or after all of the text: its "
         "change is that of the text."

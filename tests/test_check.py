@@ -1,5 +1,6 @@
 """`prepare check`, counted again by plain loops."""
 
+import datetime
 import gzip
 import json
 import random
@@ -12,7 +13,7 @@ from tokenizers import AddedToken
 
 from jaxbpc.data import baselines, corpora, tokens
 from jaxbpc.errors import InputError
-from jaxbpc.text import check, overlap, pieces
+from jaxbpc.text import check, inputs, overlap, pieces, work
 
 
 def text(seed, n):
@@ -151,6 +152,59 @@ def test_an_empty_corpus(tmp_path):
     assert found["documents"] == found["rows"] == 0
     assert found["against"]["shared_windows"] is None
     assert "documents" in check.table(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [
+        ("2024-03-31", "2024-03-31"),
+        ("2024-03-31T23:59:59Z", "2024-03-31"),
+        ("2024-06", "2024-06-01"),
+        ("2024", "2024-01-01"),
+        (2024, "2024-01-01"),
+        ("2024/06/07", "2024-06-07"),
+        ("Mon, 20 Nov 1995 19:12:08 -0500", "1995-11-20"),
+        ("20240105", "2024-01-05"),
+        (20240105, "2024-01-05"),
+        (20240105.0, "2024-01-05"),
+        (20241305, "1970-08-23"),  # no such month: seconds
+        (1704067200, "2024-01-01"),
+        (1704067200000, "2024-01-01"),
+        ("yesterday", None),
+        ("1 Jan 99999999999999999999 00:00:00", None),
+        ("", None),
+        (True, None),
+        ([2024], None),
+        (float("inf"), None),
+        (10**400, None),
+        (None, None),
+    ],
+)
+def test_dates_are_the_same_everywhere(tmp_path, value, day):
+    """To `check`, to `files`, and to the evaluator."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"content": "text", "date": value}) + "\n")
+    found = check.check(str(path))
+    assert found["dates"] == (None if day is None else [day, day])
+    assert found["dated_documents"] == (day is not None)
+    is_fault = day is None and value not in (None, "")
+    assert found["unreadable_dates"] == is_fault
+    assert ("unreadable date" in check.table(found)) == is_fault
+    (piece,) = pieces.pieces([next(inputs.find([str(path)]))])
+    (made,) = work.process(piece, work.Options())
+    assert json.loads(made.line).get("date") == day
+    (document,) = corpora.documents(path)
+    want = -1 if day is None else datetime.date.fromisoformat(day).toordinal()
+    assert document.date == want
+
+
+def test_compressors_are_of_the_corpus_itself(tmp_path):
+    tiny.write_corpus(tmp_path / "a.jsonl", tiny.TEXTS)
+    tiny.write_corpus(tmp_path / "b.jsonl", tiny.TEXTS[:1])
+    found = check.check(str(tmp_path / "a.jsonl"), against=str(tmp_path / "b.jsonl"))
+    own, _, other = check.table(found | {"baselines": {"gzip": 2.5}}).partition("\nin ")
+    assert "gzip, bits per character" in own
+    assert "gzip" not in other
 
 
 def test_the_command(tmp_path):

@@ -1,5 +1,6 @@
 """Min-K% and the step at a cutoff, against numpy by hand and made text of a known step."""
 
+import dataclasses
 import datetime
 import json
 import math
@@ -228,3 +229,19 @@ def test_the_command(tmp_path):
     assert "2024-02" in done.stdout
     text = tables.markdown(tables.around_cutoff([first], []))
     assert "| old | news |" in text
+    head = "change | less the control's, points |"
+    assert head in text
+    assert "points: percentage points" in text
+
+
+def test_the_control_is_known_as_it_was_given(tmp_path, monkeypatch):
+    write(tmp_path / "runs" / "b", "me/new", 1)
+    monkeypatch.chdir(tmp_path)
+    (run,) = runs.read(["runs/b/"])
+    for name in ("new", "b", "runs/b/", "runs/b", "./runs/b", f"file://{tmp_path}/runs/b/"):
+        assert run.is_called(name), name
+    for name in ("", ".", "runs", "gs://runs/b", "me"):
+        assert not run.is_called(name), name
+    remote = dataclasses.replace(run, folder=tmp_path / "copy" / "x", given="gs://bucket/b/")
+    assert remote.is_called("gs://bucket/b")
+    assert not remote.is_called(".")

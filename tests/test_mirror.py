@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+import run_folders
 import tiny
 
 from jaxbpc import config as config_lib
@@ -145,3 +146,18 @@ def test_names_stay_inside(tmp_path):
         mirror.copy(url)
     with pytest.raises(InputError, match="no run in it"):
         mirror.copy(f"file://{tmp_path}/none")
+
+
+def test_a_checkpoint_of_a_series(tmp_path):
+    """It has no index of its own: the series' has its files."""
+    url = f"file://{tmp_path}/bucket/series"
+    with mirror.worked_in(url) as folder:
+        run_folders.write_paper_run(folder / "step1000", {"python": 0.5})
+        (folder / "series.json").write_text("{}")
+    (run,) = runs.read([f"{url}/step1000/"])
+    assert run.results.average_bpc == 0.5
+    assert run.folder.name == "step1000"
+    assert run.is_called(f"{url}/step1000")
+    for absent in (f"{url}/step2000", f"{url}/series.json", "file:///none"):
+        with pytest.raises(InputError, match="no run in it"):
+            mirror.copy(absent)

@@ -197,3 +197,21 @@ def test_the_cutoff_of_a_command(tmp_path):
     page, printed = reported(tmp_path, tmp_path / "s", "--cutoff=2024-03")
     assert "step2 on news, by date" in printed
     assert "step2 on news, by date" in [text for _, text in page.all("summary")]
+
+
+def test_the_headline_tells_each_series_own_corpora(tmp_path):
+    bpc = {"wide": {"python": 0.4, "commoncraw": 0.6}, "narrow": {"python": 0.5}}
+    for name, own in bpc.items():
+        folder = run_folders.write_paper_run(tmp_path / name / "step1", own)
+        page_runs.amend(folder, training={"step": 1, "tokens": None, "flops": None})
+    corpora = {"python": run_folders.given(None, bpc_full=None), "x": run_folders.given(0.3)}
+    folder = run_folders.write_results(tmp_path / "short" / "step1", corpora)
+    page_runs.amend(folder, training={"step": 1, "tokens": None, "flops": None})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "series.json").write_text('{"checkpoints": []}')
+    made, _ = gathered(*(tmp_path / name for name in ("wide", "narrow", "short", "empty")))
+    assert course.headline(made) == (
+        "wide needs 0.5000 bits per character on average over 2 corpora at step 1. "
+        "narrow needs 0.5000 bits per character on python at step 1. "
+        "short has no average. empty has no scored checkpoint yet."
+    )

@@ -1,5 +1,6 @@
 """Runs side by side: intervals, pairing, and formats read back by those whose they are."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 
 from jaxbpc import compare, formats, report, runs, tables
 from jaxbpc.errors import InputError
+from jaxbpc.page import ledger, render, view
 from jaxbpc.record import Record
 
 
@@ -347,3 +349,79 @@ def test_compressors_stand_in_a_table_of_their_own(tmp_path):
     assert table.head == ["", "python", "prose"]
     assert table.rows == [["gzip", "2.5000", "-"], ["xz", "2.2500", "-"], ["zstd", "2.1250", "-"]]
     assert "Compressors" in tables.markdown(tables.tables(found))
+
+
+def gathered(tmp_path, runs_of, **fields):
+    """A comparison of runs with results alone, {name: {corpus: result}}, without their records."""
+    for name, corpora in runs_of.items():
+        run_folders.write_results(tmp_path / name, corpora, path=name, **fields)
+    found = compare.gather(runs.read([str(tmp_path / name) for name in runs_of]))
+    notes = [note for note in found.notes if "is not paired: " not in note]
+    return dataclasses.replace(found, notes=notes)
+
+
+def order(found):
+    return [ranked.run.name for ranked in found.ranking]
+
+
+def test_averages_of_other_corpora_do_not_compare(tmp_path):
+    """Ranked over what all have; no run is called the best."""
+    given = run_folders.given
+    wide = {"python": given(0.4), "prose": given(0.9)}
+    found = gathered(tmp_path, {"wide": wide, "hard": {"python": given(0.5)}})
+    assert order(found) == ["wide", "hard"]
+    note = "the runs have not the same corpora: their averages do not compare"
+    assert found.notes == [f"{note}; they are ranked over python"]
+    assert view.headline(found) == "2 runs over 2 corpora."
+    page = render.html(found)
+    assert page.count(note) == 1
+    assert ">best<" not in page
+    found = gathered(tmp_path, {"hard": {"python": given(0.5)}, "other": {"prose": given(0.3)}})
+    assert order(found) == ["other", "hard"]
+    assert found.notes == [note]
+    found = gathered(tmp_path, {"wide": wide, "worse": {"python": given(0.5), "prose": given(0.9)}})
+    assert not found.notes
+    assert view.headline(found).endswith(", the least of 2 runs.")
+    assert ">best<" in render.html(found)
+    found = gathered(tmp_path, {"none": {"python": given(None, bpc_full=None)}})
+    assert view.headline(found) == "1 run over 1 corpus."
+
+
+def test_one_name_of_two_texts(tmp_path):
+    """Other files, or rows, or templates: told in all formats; no compressor stands for both."""
+    bits = {"gzip": 2.5}
+    one = {"x": run_folders.given(0.5, baselines=bits), "y": run_folders.given(0.5, baselines=bits)}
+    two = one | {"x": run_folders.given(0.6, corpus_sha256="2f")}
+    found = gathered(tmp_path, {"one": one, "two": two})
+    note = "x: its runs scored different files, their numbers do not compare"
+    assert found.notes[0] == note
+    made = tables.tables(found)
+    assert note in tables.text(made)
+    assert note in tables.markdown(made)
+    assert note in render.html(found)
+    versions = {line.split(",")[1] for line in formats.pivot_csv(found).splitlines()[1:]}
+    assert len(versions) == 2
+    (table,) = (t for t in made if t.title == "Compressors")
+    assert table.rows == [["gzip", "-", "2.5000"]]
+    assert table.notes == ["x is left out: its runs scored different texts"]
+    assert [name for name, *_ in ledger.baselines(found)["rows"]] == ["y"]
+    some = {"x": run_folders.given(0.6, 500), "y": run_folders.given(0.5)}
+    found = gathered(tmp_path, {"one": one, "two": some})
+    assert found.notes[0].startswith("x: its runs scored different text of one file")
+    run_folders.write_results(tmp_path / "two", one, path="two", data={"template": "{content}\n"})
+    found = compare.gather(runs.read([str(tmp_path / "one"), str(tmp_path / "two")]))
+    assert found.unlike == ["x", "y"]
+    assert not found.is_level
+
+
+def test_runs_of_the_same_text_are_paired_whatever_the_first_is(tmp_path):
+    nats, characters = texts(1)
+    other, _ = texts(1, factor=1.1)
+    parts = {"odd": (nats, characters + 2), "a": (nats, characters), "b": (other, characters)}
+    for name, part in parts.items():
+        run_folders.write_scored_run(tmp_path / name, {"x": part}, path=name)
+    found = compare.gather(runs.read([str(tmp_path / name) for name in parts]))
+    assert {(d.first, d.second) for d in found.differences} == {("b", "a")}
+    assert found.difference("b", "a", "x").documents == 60
+    assert any(note.startswith("a, b on x are not paired with odd: ") for note in found.notes)
+    assert not any("paired over" in note for note in found.notes)

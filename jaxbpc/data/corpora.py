@@ -9,7 +9,6 @@ Source: `LLMCompressionDataset` of OpenCompass; `code/evaluation/main.py` of the
 """
 
 import dataclasses
-import datetime
 import hashlib
 import itertools
 import os
@@ -19,6 +18,7 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
+from jaxbpc import dates
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
 from jaxbpc.data import rows
 from jaxbpc.errors import InputError, short
@@ -40,7 +40,7 @@ class Document:
     n_bytes: int
     row: int
     subset: str | None = None
-    date: int = -1  # proleptic ordinal of the row's ISO `date`, -1 where it has none
+    date: int = -1  # proleptic ordinal of the row's `date`, -1 where it has none
 
 
 def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
@@ -186,9 +186,6 @@ class Template:
 
 
 def _ordinal(row: dict[str, Any]) -> int:
-    """The row's `date` (ISO, day first ten characters) as a proleptic ordinal; -1: none."""
-    date = row.get("date")
-    try:
-        return datetime.date.fromisoformat(date[:10]).toordinal() if isinstance(date, str) else -1
-    except ValueError:
-        return -1
+    """The row's `date` as a proleptic ordinal; -1: none that is one."""
+    date = dates.parsed(row.get("date"))
+    return -1 if date is None else date.toordinal()

@@ -29,7 +29,7 @@ from jaxbpc.data import audit, corpora, tiktoken
 from jaxbpc.errors import InputError, short
 
 log = logging.getLogger(__name__)
-_VERSION = 5  # of the cache's layout and of the rules above
+_VERSION = 6  # of the cache's layout and of the rules above
 _FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -109,23 +109,39 @@ def few(found: Comparison, curves: list[Curve]) -> Comparison:
 
 
 def headline(course: Course) -> str:
-    """How far it is, in a sentence a series; said of the average, or of the only corpus."""
+    """How far it is, in a sentence a series; said of its average, or of its only corpus."""
     if not course.lines:
         n = sum(len(curve.runs) for curve in course.curves)
         return (
             "The checkpoints do not tell how far they are." if n else "No checkpoint is scored yet."
         )
-    name, lines = next(iter(course.lines.items()))
-    over = f"on average over {len(course.lines) - 1} corpora" if name == "average" else f"on {name}"
-    said = []
-    for line in lines:
-        first, last = line.points[0], line.points[-1]
-        told = f"{course.curves[line.series].name} needs {last.value:.4f} bits per character"
-        told += f" {over} at {where(course, last)}"
-        if last is not first:
-            told += f", after {first.value:.4f} at {where(course, first)}"
-        said.append(told + ".")
-    return " ".join(said)
+    return " ".join(_said(course, i) for i in range(len(course.curves)))
+
+
+def _said(course: Course, series: int) -> str:
+    curve = course.curves[series]
+    if not curve.runs:
+        return f"{curve.name} has no scored checkpoint yet."
+    own = {
+        name: line
+        for name, lines in course.lines.items()
+        for line in lines
+        if line.series == series
+    }
+    corpora = list(dict.fromkeys(name for run in curve.runs for name in run.results.corpora))
+    name = corpora[0] if len(corpora) == 1 else "average"
+    if name not in own:
+        what = "has no average" if own else "does not tell how far it is"
+        return f"{curve.name} {what}."
+    first, last = own[name].points[0], own[name].points[-1]
+    # Of another number of corpora the average would be of something else.
+    counts = {len(run.results.corpora) for run in curve.runs}
+    over = f"on average over {len(corpora)} corpora" if len(counts) == 1 else "on average"
+    over = f"on {name}" if name != "average" else over
+    told = f"{curve.name} needs {last.value:.4f} bits per character {over} at {where(course, last)}"
+    if last is not first:
+        told += f", after {first.value:.4f} at {where(course, first)}"
+    return told + "."
 
 
 def notes(course: Course, series: int) -> list[str]:

@@ -17,10 +17,11 @@ def number(value: float | None, form: str = ".4f") -> str:
 def baselines(found: Comparison) -> dict[str, Any] | None:
     """Bits per character of general compressors, where results have them, beside the best run.
 
+    Corpora of which runs have scored different texts are left out.
     Each with its percent of the corpus's largest, for a bar.
     """
     rows, columns = [], []
-    for name in found.corpora:
+    for name in [name for name in found.corpora if name not in found.unlike]:
         entries = [r.run.results.corpora.get(name) for r in found.ranking]
         told = next((e.baselines for e in entries if e and e.baselines), None)
         values = [e.bpc_full for e in entries if e and e.bpc_full]
@@ -191,16 +192,6 @@ def min_k(found: Comparison) -> list[tuple[int, str, str, str, str]]:
         if (result := ranked.run.results.corpora.get(name)) and (told := result.min_k)
         for documents in [f"{told['documents']:,}"]
     ]
-
-
-def unlike(found: Comparison) -> list[str]:
-    """Corpora of which runs have scored different files under one name."""
-    made = []
-    for name in found.corpora:
-        entries = [ranked.run.results.corpora.get(name) for ranked in found.ranking]
-        if len({entry.corpus_sha256 for entry in entries if entry}) > 1:
-            made.append(f"{name}: its runs scored different files, their numbers do not compare")
-    return made
 
 
 def notes(found: Comparison) -> list[tuple[str, str, str]]:

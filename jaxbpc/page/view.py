@@ -67,7 +67,7 @@ def view(
         "has_weighted": ledger.has_weighted(found),
         "pairs": _pairs(found),
         "n_pairs": len(names) * (len(names) - 1) // 2,
-        "notes": [*ledger.unlike(found), *found.notes, *notes],
+        "notes": [*found.notes, *notes],
         **_intervals(figures, found),
         "subsets": ledger.subsets(found),
         "baselines": ledger.baselines(found),
@@ -159,8 +159,9 @@ def headline(found: Comparison) -> str:
         return "Nothing is scored yet."
     best = found.ranking[0]
     average = best.run.results.average_bpc
-    if average is None:
-        return f"{len(found.ranking)} runs over {len(found.corpora)} corpora."
+    if average is None or not found.is_level:
+        n, m = len(found.ranking), len(found.corpora)
+        return f"{n} run{'s' * (n != 1)} over {m} {'corpus' if m == 1 else 'corpora'}."
     corpora = best.run.results.corpora
     over = (
         f"on average over {len(corpora)} corpora"
@@ -220,7 +221,8 @@ def _ranked(i: int, ranked: Ranked, found: Comparison) -> dict[str, Any]:
             "{:.4f}–{:.4f}".format(*kept) if kept else ""
         )
         cells.append(Cell(ledger.number(result.bpc if result else None), limits))
-    behind = Cell("–" if i else "best")
+    is_best = not i and results.average_bpc is not None and found.is_level
+    behind = Cell("best" if is_best else "–")
     if difference:
         behind = _difference(difference)
     return {

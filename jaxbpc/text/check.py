@@ -178,6 +178,7 @@ def _counts(corpus: str, total: Tally, n_equal: int) -> dict[str, Any]:
         "refused": {name: n for name, (n, _) in sorted(total.faults.items())},
         "first_refused": {name: first for name, (_, first) in sorted(total.faults.items())},
         "dated_documents": total.dated,
+        "unreadable_dates": total.undated,
         "dates": None if total.dates is None else list(total.dates),
         "lengths": [[1 << i, (2 << i) - 1, int(total.lengths[i])] for i in bins],
     }
@@ -223,11 +224,15 @@ def table(found: dict[str, Any]) -> str:
         add(_FAULTS[name], n, f", refused, row {found['first_refused'][name]} first")
     if found["dates"]:
         add("documents with a date", found["dated_documents"], ", {} to {}".format(*found["dates"]))
+    if found["unreadable_dates"]:
+        add("documents with an unreadable date", found["unreadable_dates"])
     if told := found.get("tokens"):
         add("tokens", told["tokens"])
         for name, count, first in _AUDIT:
             row = told.get(first)
             add(name, told.get(count), "" if row is None else f", row {row} first")
+    for name, bits in found.get("baselines", {}).items():
+        add(f"{name}, bits per character", f"{bits:.4f}")
     if shared := found.get("against"):
         share = shared["shared_windows"]
         lines += ["", f"in {shared['corpus']}:"]
@@ -235,8 +240,6 @@ def table(found: dict[str, Any]) -> str:
         add("documents of which half is in it", shared["documents_half_shared"])
         add("windows of 50 characters in it", "-" if share is None else f"{share:.3%}")
         add("windows looked at", shared["windows_looked_at"])
-    for name, bits in found.get("baselines", {}).items():
-        add(f"{name}, bits per character", f"{bits:.4f}")
     return "\n".join([*lines, "", *_histogram(found["lengths"])])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxbpc import dates
 from jaxbpc.text import duplicates, overlap
 from jaxbpc.text.pieces import Lines, Piece, Rows
 
@@ -21,6 +22,7 @@ class Tally:
 
     faults: name → (rows, the first of them). digests: 16 bytes a document that is not empty.
     windows: of each such document the hashes that are looked at. dates: (first, last) ISO day.
+    undated: documents whose date is none that can be read.
     """
 
     rows: int = 0
@@ -29,6 +31,7 @@ class Tally:
     characters: int = 0
     n_bytes: int = 0
     dated: int = 0
+    undated: int = 0
     dates: tuple[str, str] | None = None
     faults: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     lengths: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(BINS, np.int64))
@@ -37,7 +40,7 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         """Takes the counts of a later piece in, not its digests and windows."""
-        for name in ("rows", "documents", "empty", "characters", "n_bytes", "dated"):
+        for name in ("rows", "documents", "empty", "characters", "n_bytes", "dated", "undated"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name, (n, first) in other.faults.items():
             before = self.faults.get(name, (0, first))
@@ -82,9 +85,12 @@ def _count(found: Tally, row: dict, limit: int | None) -> str | None:
     found.digests.append(duplicates.digest(data))
     if limit is not None:
         found.windows.append(overlap.hashes(text, limit))
-    if isinstance(date := row.get("date"), str) and date:
+    date = row.get("date")
+    if (parsed := dates.parsed(date)) is None:
+        found.undated += date not in (None, "")
+    else:
         found.dated += 1
-        day = date[:10]
+        day = parsed.isoformat()
         first, last = found.dates or (day, day)
         found.dates = (min(first, day), max(last, day))
     return None

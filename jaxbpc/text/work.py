@@ -4,13 +4,11 @@ What looks at several documents (duplicates, the sample) is not here.
 """
 
 import dataclasses
-import datetime
-import email.utils
-import functools
 import json
 from collections.abc import Iterator
 from typing import Any
 
+from jaxbpc import dates
 from jaxbpc.errors import InputError
 from jaxbpc.text import decode, duplicates, inputs, writer
 from jaxbpc.text.pieces import LIMIT, Files, Lines, Piece, Rows
@@ -137,7 +135,8 @@ def _read(piece: Piece, options: Options) -> Iterator[_Document]:
             continue
         title = row.get(options.title_column or "title")
         title = title if isinstance(title, str) and title else None
-        yield _Document(name, number, text, "", date(row.get(options.date_column or "date")), title)
+        day = dates.parsed(row.get(options.date_column or "date"))
+        yield _Document(name, number, text, "", None if day is None else day.isoformat(), title)
 
 
 def _file(source: inputs.Source, max_characters: int) -> _Document:
@@ -194,38 +193,3 @@ def _text_column(row: dict[str, Any], given: str | None, name: str, number: int)
         f"{name}: has no column {' or '.join(_TEXT_COLUMNS) if given is None else given} but "
         f"{', '.join(map(str, row))[:200]}: give one as --text_column"
     )
-
-
-@functools.lru_cache(1024)
-def _parsed(value: str) -> str | None:
-    try:
-        return datetime.date.fromisoformat(value[:10]).isoformat()
-    except ValueError:
-        pass
-    for form in ("%Y-%m", "%Y", "%Y/%m/%d"):
-        try:
-            return datetime.datetime.strptime(value[:10], form).date().isoformat()
-        except ValueError:
-            continue
-    try:
-        return email.utils.parsedate_to_datetime(value).date().isoformat()
-    except (ValueError, TypeError, IndexError):
-        return None
-
-
-def date(value: Any) -> str | None:
-    """A day as ISO: of a date, an ISO or mail date, a year or month (its first day), or seconds
-    or milliseconds since 1970; None where it is none."""
-    if isinstance(value, datetime.datetime | datetime.date):
-        return value.isoformat()[:10]
-    if isinstance(value, str):
-        return _parsed(value.strip()[:64])
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if 1000 <= value <= 9999 and value == int(value):
-            return f"{int(value)}-01-01"
-        try:
-            seconds = value / 1000 if abs(value) > 1e11 else value
-            return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
-        except (ValueError, OverflowError, OSError):
-            return None
-    return None
