@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -39,11 +40,14 @@ def ordered(
     context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
     if forkserver:
         context.set_forkserver_preload([function.__module__])
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_begin)
+    ends, stops = context.Pipe(duplex=False)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, context, initializer=_begin, initargs=(ends,)
+    )
     ahead: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
         for piece in pieces:
-            ahead.append(pool.submit(function, piece, argument))
+            ahead.append(pool.submit(_call, function, piece, argument))
             if len(ahead) > 2 * workers:
                 yield ahead.popleft().result()
         while ahead:
@@ -52,23 +56,41 @@ def ordered(
         raise InputError(
             f"a worker was killed, perhaps for want of memory: give fewer --workers than {workers}"
         )
-    except BaseException:
-        # Whoever stops the command does not wait for what a worker has begun.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
     finally:
+        # Whoever stops the command does not wait for what a worker has begun.
+        stops.close()
         pool.shutdown(cancel_futures=True)
+        ends.close()
 
 
-def _begin() -> None:
-    """Of a worker: it ends with the first process, however that ends, and not by Ctrl-C itself."""
+# Of a worker: held but while a piece is worked on. One that ended amid sending its result would
+# leave the pool to wait for the rest of it.
+_sending = threading.Lock()
+
+
+def _begin(ends: multiprocessing.connection.Connection) -> None:
+    """Of a worker: it ends with the pool or its process, however that ends; not by Ctrl-C itself.
+
+    Args:
+      ends: a pipe that nothing is written to; it closes when the pool is done or its process dies.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _sending.acquire()
+    threading.Thread(target=_end, args=(ends,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _call(function: Callable[..., Any], piece: Any, argument: Any) -> Any:
+    _sending.release()
+    try:
+        return function(piece, argument)
+    finally:
+        _sending.acquire()
+
+
+def _end(ends: multiprocessing.connection.Connection) -> None:
+    ends.poll(None)
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    while parent is not None and parent.is_alive():
+        if _sending.acquire(timeout=0.1):
+            break
+    os._exit(1)
