@@ -41,8 +41,22 @@ def parse(argv: list[str]) -> list[str]:
     except InputError:
         raise
     except (Exception, SystemExit) as e:
-        raise InputError(_fault(e, given.split(":")[0]))
+        raise _no_field(argv) or InputError(_fault(e, given.split(":")[0]))
     return left
+
+
+def _no_field(argv: list[str]) -> InputError | None:
+    """The error for the first flag whose field no config has."""
+    for arg in argv:
+        match = re.match(r"--?config\.([^=]+)", arg)
+        where, known = "config", config_lib.default().to_dict()
+        for name in match[1].split(".") if match else ():
+            if not isinstance(known, dict):
+                return InputError(f"{where}.{name} does not exist: {where} has no fields")
+            if name not in known:
+                return config_lib.unknown_field(name, list(known), where)
+            where, known = f"{where}.{name}", known[name]
+    return None
 
 
 def _values(argv: list[str], name: str) -> list[str]:

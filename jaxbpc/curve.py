@@ -13,6 +13,8 @@ from jaxbpc.intervals import LEVEL
 from jaxbpc.tables import Table
 from jaxbpc.weights import source
 
+_X = ("step", "tokens")
+
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
@@ -24,15 +26,26 @@ class Curve:
 
 
 def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
-    """The series among `folders`, read, and the other folders. Raises InputError."""
+    """The series among `folders`, read, and the runs' folders beside and in the others.
+
+    A folder of runs that tell no step and no tokens is no training's: its runs stand for it.
+
+    Raises:
+      InputError: a run that cannot be read.
+    """
     curves, others = [], []
     for folder in folders:
         path = mirror.copy(folder) if source.is_remote(folder) else _path(folder)
         inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
-        if (path / "results.json").exists() or not (inside or (path / "series.json").exists()):
+        told = (path / "series.json").exists()
+        if (path / "results.json").exists() or not (inside or told):
             others.append(folder)
+            continue
+        curve = _read(path, [p.parent for p in inside])
+        if told or any(_training(run, x) is not None for run in curve.runs for x in _X):
+            curves.append(curve)
         else:
-            curves.append(_read(path, [p.parent for p in inside]))
+            others += [str(p.parent) for p in inside]
     return curves, others
 
 

@@ -6,17 +6,21 @@
                        [--corpus average]
                        [--at NUMBER,NUMBER] [--plot FILE.svg] [--json FILE]
 
-Without arguments: the paper's fits, from its tables, beside what it prints. RUN: a run folder whose
-scores are predicted, with 95% intervals for one model.
---scores   more scores, of runs or published models, to fit through: columns model, benchmark,
-           score_pct (or score, a fraction); for what the paper lacks also corpus and bpc
---nopaper  without the paper's scores
---fits     these fits alone (default: all; a plot shows the four averages)
---form     of the curve that predicts. The table has both: `left out` is the RMSE of each model as
-           the others predict it, `log form` the same of a line over ln BPC
-power      BPC = floor + excess * (x / middle)^-exponent through one's own checkpoints, 4 or more.
-           of a SERIES' folder all; FILE.csv has a column as --x, and bpc or run (a run folder)
---at       where to predict; --corpus: of which corpus, for run folders
+Without arguments it fits the paper's tables and prints what the paper says beside it. RUN is a
+run's folder: the scores of its model are predicted, each with a 95% interval.
+--scores   a table of more scores to fit: columns model (a run or a published model), benchmark,
+           score_pct (or score, a fraction); for a benchmark that the paper lacks also corpus, and
+           for a model that is neither also bpc
+--nopaper  fit without the paper's scores
+--fits     the names of the fits wanted (default: all; a plot shows the four averages)
+--form     the curve that predicts. The table tells how well both do: `left out` is the RMSE when
+           each model is predicted from the others, `log form` the same for a line over ln BPC
+power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkpoints of one's own:
+           run folders, all those of a SERIES' folder, or the rows of FILE.csv, which has a column
+           named as --x and one named bpc or run (a run's folder)
+--x        what the law is over (default: parameters)
+--corpus   which corpus's BPC (default: the average), for run folders
+--at       values of --x to predict BPC at
 --plot     SVG or PNG, by the name's ending; needs the extra `plots` (matplotlib)
 """
 
@@ -251,7 +255,8 @@ def power(sources: list[str]) -> None:
             raise ValueError
     except ValueError:
         raise InputError(f"--at is {','.join(_AT.value)}: give positive numbers of {_X.value}")
-    law = regress.fit_power(np.array([c.x for c in found]), np.array([c.bpc for c in found]))
+    x, bpc = np.array([c.x for c in found]), np.array([c.bpc for c in found])
+    law = regress.fit_power(x, bpc, _X.value)
     if not law.excess:
         raise InputError(f"BPC does not fall with {_X.value} over these checkpoints: no power law")
     if _JSON.value:

@@ -136,13 +136,13 @@ class Power:
         )
 
 
-def fit_power(x: np.ndarray, y: np.ndarray) -> Power:
-    """Least squares. Raises InputError of fewer than 4 different, positive x."""
+def fit_power(x: np.ndarray, y: np.ndarray, of: str = "size") -> Power:
+    """Least squares. Raises InputError of fewer than 4 different, positive x, which `of` names."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if len(np.unique(x)) < 4 or (x <= 0).any():
         raise InputError(
-            f"a power law with a floor needs 4 checkpoints of different, positive size, not "
-            f"{len(np.unique(x[x > 0]))}"
+            f"a power law with a floor needs 4 checkpoints of different, positive {of}, not "
+            f"{len(np.unique(x[x > 0]))}: give more of them, or another --x"
         )
     middle = float(np.exp(np.mean(np.log(x))))
     z = x / middle

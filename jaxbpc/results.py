@@ -94,12 +94,16 @@ def read(path: pathlib.Path) -> Results:
     """Reads a `results.json`. Raises InputError naming the file."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(fields, dict):
+            raise ValueError("it holds no JSON object")
         if fields["schema"] != SCHEMA:
             raise InputError(f"{path}: schema {fields['schema']}, this jaxbpc reads {SCHEMA}")
         # Those of earlier versions have none.
         if fields.pop("checksum", None) not in (None, fingerprint(fields)):
             raise ValueError("its checksum is another: it is damaged, or was edited")
         return Results.from_json(fields)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: there is none: give a finished run's folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         reason = " ".join(str(e).split())[:120]
         raise InputError(f"{path}: no readable results ({reason}): give a finished run's folder")

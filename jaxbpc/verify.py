@@ -66,15 +66,15 @@ def verify(run: runs.Run, model: str | None = None) -> Verdict:
     Raises:
       InputError: no such model, several that it may be, or no corpus to compare.
     """
-    found, how = recognise(run, model)
-    tables = [row for row in published.leaderboard() if row.model == found.name]
     ours = {name: bpc for name, bpc in run.bpc().items() if name in published.CORPORA}
     if not ours:
         raise InputError(
-            f"{run.folder}: no BPC on {', '.join(published.CORPORA)} but on "
-            f"{', '.join(run.bpc()) or 'nothing'}: run on the paper's corpora, "
-            "`python -m jaxbpc.prepare paper` brings them"
+            f"{run.folder}: it has no BPC on {', '.join(published.CORPORA)}, which the published "
+            "numbers are of: run on the paper's corpora, `python -m jaxbpc.prepare paper` brings "
+            "them"
         )
+    found, how = recognise(run, model)
+    tables = [row for row in published.leaderboard() if row.model == found.name]
     differences = {t.source: {c: bpc - t.bpc[c] for c, bpc in ours.items()} for t in tables}
     agrees = any(
         all(abs(d) <= TOLERANCE + 1e-9 for d in table.values()) for table in differences.values()
@@ -104,7 +104,8 @@ def recognise(run: runs.Run, name: str | None = None) -> tuple[published.Model, 
     alike = [model for model in published.models() if _same_size(model, run)]
     if len(alike) == 1:
         return alike[0], "by its architecture and size alone"
-    raise _ask(f"{run.folder}: which published model {short!r} is cannot be told", short, alike)
+    what = f"{run.folder}: {short!r} is the name of no published model; if it is one"
+    raise _ask(what, short, alike)
 
 
 def _by_name(name: str) -> published.Model | None:

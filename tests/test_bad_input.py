@@ -71,6 +71,8 @@ def test_the_place_is_good(place):
         ("--workdir=file:///dev/null/run", ["file:///dev/null/run", "cannot be read or written"]),
         ("--config.windw.stride=3", ["windw", "window"]),
         ("--config.window.stride=x", ["stride", "x"]),
+        ("--config.model.pth=x", ["config.model.pth does not exist", "config.model.path?"]),
+        ("--config.model.path.x=2", ["config.model.path has no fields"]),
         ("--config.window.stride=0", ["config.window.stride is 0", "1 to block_size"]),
         ("--config.window.stride=101", ["config.window.stride is 101", "block_size 100"]),
         ("--config.window.block_size=0", ["config.window.stride", "block_size 0"]),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 import subprocess
 import sys
 
@@ -314,7 +315,7 @@ def test_the_command(folders, tmp_path):
     ("arguments", "message"),
     [
         ([], "give one run's folder or more"),
-        (["absent"], "absent/results.json: no readable results"),
+        (["absent"], "absent/results.json: there is none"),
         (["RUN", "RUN"], "given twice"),
         (["RUN", "--csv=RUN/results.json/x.csv"], "results.json"),
         (["RUN", "--seed=-1"], "seed"),
@@ -326,6 +327,20 @@ def test_what_is_at_fault(folders, arguments, message):
     assert message in done.stderr
     assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_runs_is_no_training(folders):
+    """Runs without step and tokens are ranked, by the folder that holds them as by their own."""
+    done = command("report", str(pathlib.Path(folders[0]).parent))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == command("report", *sorted(folders)).stdout
+
+
+def test_results_that_are_no_object(tmp_path):
+    (tmp_path / "results.json").write_text("[]")
+    done = command("report", str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "results.json: no readable results (it holds no JSON object)" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["report", "fit", "verify"])

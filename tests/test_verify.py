@@ -111,7 +111,7 @@ def test_a_size_is_recognised(tmp_path):
     assert how == "by its architecture and size alone"
     assert "as for chat" in verify.verify(run).reasons[0]
     about["parameters"] = 7_248_023_552  # v0.3, of a larger vocabulary
-    with pytest.raises(InputError, match="cannot be told"):
+    with pytest.raises(InputError, match="is the name of no published model"):
         verify.recognise(read(tmp_path, path="checkpoint", model=about))
 
 
@@ -126,7 +126,7 @@ def test_two_of_one_size_are_asked_for(tmp_path):
 
 def test_a_chat_model_is_not_its_base(tmp_path):
     run = read(tmp_path, path="meta-llama/Llama-2-7b-chat-hf")
-    with pytest.raises(InputError, match="cannot be told"):
+    with pytest.raises(InputError, match="is the name of no published model"):
         verify.recognise(run)
 
 
