@@ -22,6 +22,9 @@ _SECRET_VARIABLES = re.compile(
     r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_?KEY)(?!.*_(?:PATH|FILE|DIR)$)(?:_|$)"
 )
 
+# Folders here that are copies of others, and what those are called: messages name the latter.
+COPIES: dict[str, str] = {}
+
 
 class InputError(Exception):
     """A fault in a file, field or flag that the user can mend.
@@ -66,7 +69,12 @@ def holds_credentials(text: str) -> bool:
 
 
 def one_line(message: str) -> str:
-    """`message` without line ends and escape sequences, redacted, and not at any length."""
+    """`message` without line ends and escape sequences, redacted, and not at any length.
+
+    Folders are called by their own names, not their copies'.
+    """
+    for copy, name in COPIES.items():
+        message = message.replace(copy, name)
     text = redacted(" ".join(message.split()))
     if len(text) > _LONGEST:  # the remedy stands at the end
         text = f"{text[: _LONGEST - 600]} … {text[-590:]}"

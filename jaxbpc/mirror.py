@@ -23,7 +23,7 @@ from typing import Any
 
 import tensorstore as ts
 
-from jaxbpc.errors import InputError
+from jaxbpc.errors import COPIES, InputError
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,11 @@ def worked_in(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
     over = threading.Event()
     sender = threading.Thread(target=mirror.send_until, args=(over,), daemon=True)
     sender.start()
+    COPIES[str(mirror.folder)] = mirror.url
     try:
         yield mirror.folder
     finally:
+        del COPIES[str(mirror.folder)]
         over.set()
         sender.join()
         with _told(mirror.url, f"the run is kept in {mirror.folder}: "):
@@ -75,6 +77,7 @@ def copy(url: str) -> pathlib.Path:
         if index is None:
             raise InputError(f"{url}: no run in it ({INDEX} is missing): give a run's folder")
         _fetch(store, index, folder)
+    COPIES[str(folder)] = url
     return folder
 
 

@@ -158,6 +158,8 @@ def test_a_checkpoint_of_a_series(tmp_path):
     assert run.results.average_bpc == 0.5
     assert run.folder.name == "step1000"
     assert run.is_called(f"{url}/step1000")
+    with pytest.raises(InputError, match=rf"^{url}/step1000/python/record.json"):
+        run.documents("python")
     for absent in (f"{url}/step2000", f"{url}/series.json", "file:///none"):
         with pytest.raises(InputError, match="no run in it"):
             mirror.copy(absent)
