@@ -15,7 +15,8 @@ also while it is scored; its runs are ranked in the files below where no other r
 --hf        each run for the hub: DIR/MODEL/model-index.yaml, for a model card's front matter, and
             DIR/MODEL/.eval_results/llm-compression.yaml, where it is of the paper's corpora
 --cutoff    2024-03-31, or 2024-03: BPC before and after, and by month, of corpora whose rows have
-            dates: a hint, and no proof, that a model has learned the earlier text
+            dates: a hint, and no proof, that a model has learned the earlier text; of a series
+            that of its last checkpoint
 --control   of the runs the one whose model's cutoff is before or after all of the text, to tell the
             text's own change from that
 --seed      of the draws of documents (default 0)
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> None:
         made += tables.tables(found)
     elif any(f.value for f in (_HTML, _PLOTS, _CSV, _LM_EVAL, _HF)):
         found = compare.gather(members, _SEED.value)
-    around = _around_cutoff(chosen or members)
+    around = _around_cutoff(chosen or _last(curves, members))
     made += around
     if _HTML.value:
         trained = None
@@ -76,6 +77,17 @@ def main(arguments: list[str]) -> None:
     if _HF.value:
         write_hf(found, pathlib.Path(_HF.value))
     cli.show(tables.text(made), "the files that were asked for are written")
+
+
+def _last(curves: list[curve.Curve], members: list[runs.Run]) -> list[runs.Run]:
+    """Of the runs of all series each one's last, and the control."""
+    last = {each.runs[-1].folder for each in curves if each.runs}
+    control = _CONTROL.value
+    return [
+        run
+        for run in members
+        if run.folder in last or (control is not None and run.is_called(control))
+    ]
 
 
 def _around_cutoff(found: list[runs.Run]) -> list[tables.Table]:

@@ -245,3 +245,16 @@ def test_the_control_is_known_as_it_was_given(tmp_path, monkeypatch):
     remote = dataclasses.replace(run, folder=tmp_path / "copy" / "x", given="gs://bucket/b/")
     assert remote.is_called("gs://bucket/b")
     assert not remote.is_called(".")
+
+
+def test_a_series_is_told_by_its_last(tmp_path):
+    write(tmp_path / "s" / "step1", "me/step1", 1, step=1.1, factor=1.2)
+    write(tmp_path / "s" / "step2", "me/step2", 1, step=1.2)
+    write(tmp_path / "s" / "step3", "me/step3", 1, step=1.3, factor=0.9)
+    states = [{"name": f"step{i}", "state": "done", "error": None} for i in (1, 2, 3)]
+    (tmp_path / "s" / "series.json").write_text(json.dumps({"checkpoints": states}))
+    command = [sys.executable, "-m", "jaxbpc.report", str(tmp_path / "s"), "--cutoff=2024-03"]
+    for more, told in ([], {"step3"}), (["--control=step1"], {"step1", "step3"}):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        table = done.stdout.split("Full BPC around the cutoff")[1]
+        assert {line.split()[0] for line in table.splitlines() if " news " in line} == told
