@@ -9,7 +9,7 @@ Runs are paired by corpus, which is known by its file's hash, and in it by the d
 those that all runs have that read that corpus as the same text. Differences are of the full BPC,
 which leaves out no tail; that of the average is the mean over corpora, drawn independently of one
 another, and is there where two runs have the same corpora. Its degrees of freedom are those of the
-corpus with fewest documents.
+corpus with fewest documents, by `intervals.effective`.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ class Comparison:
     @property
     def is_level(self) -> bool:
         """Whether all runs have a BPC of the same texts, and no other: their averages compare."""
-        return len({frozenset(_texts(ranked.run)) for ranked in self.ranking}) < 2
+        return len({frozenset(_with_bpc(ranked.run)) for ranked in self.ranking}) < 2
 
     @property
     def unlike(self) -> list[str]:
@@ -82,6 +82,10 @@ class _Scored:
     @property
     def n(self) -> int:
         return len(self.documents.rows)
+
+    @property
+    def n_effective(self) -> float:
+        return intervals.effective(self.documents.characters)
 
 
 def gather(found: list[runs.Run], seed: int = 0) -> Comparison:
@@ -120,14 +124,17 @@ class _Text:
     template: str
 
 
-def _texts(run: runs.Run) -> dict[_Text, float]:
-    """The BPC of each text of a run that has one."""
+def _texts(run: runs.Run) -> dict[_Text, float | None]:
+    """The texts of a run, each with its BPC, if it has one."""
     template = run.results.config.get("data", {}).get("template") or "{content}"
     return {
         _Text(name, r.corpus_sha256, r.characters, template): r.bpc
         for name, r in run.results.corpora.items()
-        if r.bpc is not None
     }
+
+
+def _with_bpc(run: runs.Run) -> dict[_Text, float]:
+    return {text: bpc for text, bpc in _texts(run).items() if bpc is not None}
 
 
 def _of(name: str, ranking: list[Ranked]) -> set[_Text]:
@@ -136,14 +143,14 @@ def _of(name: str, ranking: list[Ranked]) -> set[_Text]:
 
 def _common(found: list[runs.Run]) -> list[_Text]:
     """The texts that all runs have a BPC of."""
-    each = [_texts(run) for run in found]
+    each = [_with_bpc(run) for run in found]
     return [text for text in each[0] if all(text in own for own in each)] if each else []
 
 
 def _mean(run: runs.Run, common: list[_Text]) -> float:
     if not common:
         return run.results.average_bpc or np.inf
-    own = _texts(run)
+    own = _with_bpc(run)
     return float(np.mean([own[text] for text in common]))
 
 
@@ -254,16 +261,22 @@ def _ranked(run: runs.Run, scored: list[_Scored]) -> Ranked:
         if result.bpc is None or not result.bpc_full:
             continue
         scaled.append(s.draws * (result.bpc / result.bpc_full))
-        estimates[s.corpus] = intervals.estimate(result.bpc, scaled[-1], s.n)
+        estimates[s.corpus] = _positive(result.bpc, scaled[-1], s.n_effective)
     average = run.results.average_bpc
     if average is None or len(estimates) < len(run.results.corpora):
         return Ranked(run, estimates, None)
-    n = min(s.n for s in scored)
-    return Ranked(run, estimates, intervals.estimate(average, np.mean(scaled, axis=0), n))
+    fewest = min(s.n_effective for s in scored)
+    return Ranked(run, estimates, _positive(average, np.mean(scaled, axis=0), fewest))
+
+
+def _positive(bpc: float, draws: np.ndarray, n_effective: float) -> Estimate:
+    """The interval of a BPC, of which none is below 0."""
+    found = intervals.estimate(bpc, draws, n_effective)
+    return dataclasses.replace(found, low=max(found.low, 0.0))
 
 
 def _differ(first: runs.Run, second: runs.Run, paired: list[list[_Scored]]) -> Iterable[Difference]:
-    values, draws, ns = [], [], []
+    values, draws, ns, effective = [], [], [], []
     for group in paired:
         one, other = ([s for s in group if s.run is run] for run in (first, second))
         if not one or not other:
@@ -272,10 +285,11 @@ def _differ(first: runs.Run, second: runs.Run, paired: list[list[_Scored]]) -> I
         values.append(_bpc(one[0].documents) - _bpc(other[0].documents))
         draws.append(one[0].draws - other[0].draws)
         ns.append(one[0].n)
-        found = intervals.estimate(values[-1], draws[-1], ns[-1])
+        effective.append(one[0].n_effective)
+        found = intervals.estimate(values[-1], draws[-1], effective[-1])
         yield Difference(first.name, second.name, one[0].corpus, found, ns[-1])
     if values and all(len(run.results.corpora) == len(values) for run in (first, second)):
-        found = intervals.estimate(float(np.mean(values)), np.mean(draws, axis=0), min(ns))
+        found = intervals.estimate(float(np.mean(values)), np.mean(draws, axis=0), min(effective))
         yield Difference(first.name, second.name, "average", found, sum(ns))
 
 

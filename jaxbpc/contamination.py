@@ -199,9 +199,9 @@ def _same(one: _Dated, other: _Dated) -> bool:
 
 def _step(one: _Dated, other: _Dated | None, cutoff: datetime.date, seed: int) -> Step | None:
     after = one.dates > cutoff.toordinal()
-    n = min(int(np.count_nonzero(after)), int(np.count_nonzero(~after)))
-    if n < 2:
+    if min(np.count_nonzero(after), np.count_nonzero(~after)) < 2:
         return None
+    n = min(intervals.effective(one.documents.characters[side]) for side in (after, ~after))
     before, later = _period(f"to {cutoff}", one, ~after), _period(f"after {cutoff}", one, after)
     nats = [d.documents.nats for d in (one, other) if d is not None]
     columns = np.stack([*nats, one.documents.characters], axis=1)

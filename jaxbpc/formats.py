@@ -100,16 +100,20 @@ def lm_eval(ranked: Ranked) -> dict[str, Any]:
 
 
 def _metrics(task: str, ranked: Ranked, name: str) -> dict[str, Any]:
-    """A task's numbers, each with the bootstrap's standard error; those that there are."""
+    """A task's numbers, those of characters with the bootstrap's standard error.
+
+    What is drawn are characters and nats: of bits a byte nothing is known.
+    """
     result, estimate = ranked.run.results.corpora[name], ranked.corpora.get(name)
     found: dict[str, Any] = {"alias": task, "name": task, "sample_len": result.documents}
     numbers = {"bpc": result.bpc, "bpc_full": result.bpc_full, "bits_per_byte": result.bpb}
     for metric, value in numbers.items():
         if value is not None:
             found[f"{metric},none"] = value
-            share = value / estimate.value if estimate and estimate.value else None
+            of_characters = estimate if metric != "bits_per_byte" else None
+            share = value / of_characters.value if of_characters and of_characters.value else None
             found[f"{metric}_stderr,none"] = (
-                estimate.stderr * share if estimate and share else "N/A"
+                of_characters.stderr * share if of_characters and share else "N/A"
             )
     return found
 
@@ -130,7 +134,8 @@ def _task_config(task: str, run: runs.Run, name: str) -> dict[str, Any]:
 
 def hub_config(run: runs.Run, name: str) -> str | None:
     """The config of the paper's hub dataset that a corpus is, whole; None where it is another."""
-    if run.results.config.get("data", {}).get("samples") is not None:
+    data = run.results.config.get("data", {})
+    if data.get("samples") is not None or (data.get("template") or "{content}") != "{content}":
         return None
     return None if runs.unlike_corpus(run, name) else corpora.PAPER_CORPORA.get(name)
 

@@ -10,11 +10,14 @@ out is a matter of where the last window ends, not of the documents that it fall
 stays what it is, so the interval of `bpc` is that of `bpc_full` times bpc / bpc_full, and
 differences between runs, whose tokenizers leave out other tails, are those of `bpc_full`. Of few
 documents plain percentiles are too narrow, so they are taken further out by what Student's t asks
-for. The draws depend on the corpus's hash and the seed alone: the same on any machine, for any run.
+for; where that is beyond what draws can show, the interval is Student's own, of the draws' spread.
+Documents of unequal size are as many as `effective` says: one that outweighs the others makes few.
+The draws depend on the corpus's hash and the seed alone: the same on any machine, for any run.
 What is drawn are documents, not their order: how much a document gains from those before it in its
 window is taken as it was.
 Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993; expanded percentiles:
-Hesterberg, What Teachers Should Know About the Bootstrap, 2015.
+Hesterberg, What Teachers Should Know About the Bootstrap, 2015; documents of unequal size: Kish,
+Survey Sampling, 1965.
 """
 
 import dataclasses
@@ -29,6 +32,8 @@ from jaxbpc.results import CorpusResult
 N_DRAWS = 2000
 LEVEL = 0.95
 _BLOCK = 1 << 18  # numbers drawn at once: bounds the memory
+# A percentile that fewer draws are beyond moves too much with them.
+_FEWEST_BEYOND = 10
 # Of more documents than this, neighbours are drawn together: bounds the time.
 _MAX_UNITS = 1 << 17
 
@@ -118,15 +123,31 @@ def bpc_draws(
     return sums[:, :-1] / (sums[:, -1:] * math.log(2))
 
 
-def estimate(value: float, draws: np.ndarray, n_documents: int) -> Estimate:
-    """The interval around `value` that its draws give; it needs two documents or more."""
-    degrees = n_documents - 1
-    stretch = math.sqrt(n_documents / degrees)
-    tail = special.ndtr(stretch * special.stdtrit(degrees, (1 - LEVEL) / 2))
+def effective(characters: np.ndarray) -> float:
+    """How many documents of equal size tell as much: (Σ characters)² / Σ characters², 2 or more."""
+    sizes = np.asarray(characters, np.float64)
+    return max(2.0, float(sizes.sum() ** 2 / max(np.sum(sizes * sizes), 1.0)))
+
+
+def estimate(value: float, draws: np.ndarray, n_effective: float) -> Estimate:
+    """The interval around `value` that its draws give.
+
+    Args:
+      n_effective: how many documents were drawn, by `effective`.
+    """
+    degrees = n_effective - 1
+    stretch = math.sqrt(n_effective / degrees)
+    far = special.stdtrit(degrees, (1 - LEVEL) / 2)
+    tail = special.ndtr(stretch * far)
+    stderr = float(np.std(draws, ddof=1))
+    if tail * len(draws) < _FEWEST_BEYOND:
+        reach = -far * stretch * stderr
+        t = -abs(value) / max(stretch * stderr, 1e-300)
+        p_value = 2 * float(special.stdtr(degrees, t))
+        return Estimate(value, value - reach, value + reach, stderr, p_value)
     low, high = np.quantile(draws, [tail, 1 - tail])
     # The level at which the interval would just reach 0, by the same stretch; where no draw is
     # beyond 0, by how many standard deviations it is away.
-    stderr = float(np.std(draws, ddof=1))
     share = min(float(np.mean(draws <= 0)), float(np.mean(draws >= 0)))
     z = special.ndtri(max(share, 0.5 / len(draws)))
     if not share:
@@ -140,12 +161,11 @@ def added(result: CorpusResult, documents: Documents) -> CorpusResult:
 
     Rounded to 6 decimals: the digits below are noise of the draws.
     """
-    n = len(documents.rows)
-    if n < 2 or not result.bpc_full:
+    if len(documents.rows) < 2 or not result.bpc_full:
         return result
     draws = bpc_draws([documents], result.corpus_sha256)[:, 0]
-    found = estimate(result.bpc_full, draws, n)
-    full = [found.low, found.high]
+    found = estimate(result.bpc_full, draws, effective(documents.characters))
+    full = [max(found.low, 0.0), found.high]  # no BPC is below 0
     scaled = None if result.bpc is None else [x * result.bpc / result.bpc_full for x in full]
     return dataclasses.replace(
         result,

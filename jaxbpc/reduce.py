@@ -97,6 +97,8 @@ def by_subset(
 ) -> dict[str, dict[str, Any]] | None:
     """The same numbers of each subset's documents, for `CorpusResult.subsets`; None: no subsets.
 
+    A subset that lies in the tail, which `bpc` leaves out, has none.
+
     Args:
       nll: [n_tokens] float32, NaN where not scored.
       documents: [n, 6] int64 in the columns of `record.DOCUMENT_COLUMNS`, in the stream's order.
@@ -106,6 +108,8 @@ def by_subset(
         return None
     first, which = np.asarray(documents[:, 0]), np.asarray(documents[:, 5])
     n_tokens = np.diff(first, append=len(nll))
+    ends = np.clip([first, first + n_tokens], 1, 1 + plan.n_scored)
+    is_scored = ends[1] > ends[0]
     filled = np.flatnonzero(n_tokens > 0)  # reduceat would give an empty one its neighbour's token
     full = np.nan_to_num(nll, nan=0.0)
     reference = full.copy()
@@ -127,7 +131,7 @@ def by_subset(
             "tokens": int(n_tokens[mine].sum()),
             "nats": nats if plan.n_windows else None,
             "nats_full": nats_full if plan.n_all_windows else None,
-            "bpc": bits_per(nats, characters) if plan.n_windows else None,
+            "bpc": bits_per(nats, characters) if is_scored[mine].any() else None,
             "bpc_full": bits_per(nats_full, characters) if plan.n_all_windows else None,
         }
     return result

@@ -23,7 +23,8 @@ class CorpusResult:
     baselines: bits per character of compressors, by name (`data/baselines.py`).
     Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
     subsets: by the rows' `subset`, documents, characters, bytes, tokens, nats, nats_full, bpc and
-    bpc_full of each; None where no row has one. Documents without one are `(none)`.
+    bpc_full of each; None where no row has one. Documents without one are `(none)`. A subset whose
+    tokens all stand in the tail has no bpc.
     min_k: how unlikely the documents' least likely tokens are (`contamination.py`).
     """
 

@@ -75,6 +75,41 @@ def test_the_paired_test_keeps_its_level():
     assert np.mean([e.stderr for e in found]) == pytest.approx(STDERR_DIFFERENCE, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("n", "sigma"), [(2, 0), (3, 0), (4, 0), (5, 0), (8, 0), (4, 1.5), (12, 1.5), (30, 2.5)]
+)
+def test_few_and_unequal_documents_keep_the_level(n, sigma):
+    """No more than 5% of equal models are told apart; of sizes whose logarithm spreads by sigma."""
+    random = np.random.default_rng(n)
+    rejected = []
+    for seed in range(600):
+        sizes = np.round(1000 * random.lognormal(0, sigma, n))
+        nats = sizes * random.normal(0, 1, n)
+        sums = intervals.resample(np.stack([nats, sizes], axis=1), sha(seed))
+        found = intervals.estimate(
+            nats.sum() / sizes.sum(), sums[:, 0] / sums[:, 1], intervals.effective(sizes)
+        )
+        rejected.append((found.low > 0 or found.high < 0, found.p_value < 0.05))
+    assert np.mean(rejected, axis=0).max() <= 0.075  # 0.05 and 2.8 standard errors of 600
+    assert sigma or np.mean(rejected, axis=0).min() >= 0.025
+
+
+def test_effective_documents():
+    assert intervals.effective(np.full(7, 30)) == pytest.approx(7)
+    assert intervals.effective(np.array([10, 10, 10, 0, 0])) == pytest.approx(3)
+    assert intervals.effective(np.array([10_000, 1, 1, 1])) == 2
+
+
+def test_two_documents_by_hand():
+    """Student's t of one degree: mean ± 12.706 of half the documents' difference."""
+    two = intervals.Documents(np.arange(2), np.full(2, 1000), np.array([500.0, 700.0]))
+    bpc = two.nats / 1000 / math.log(2)
+    without = run_folders.given(None, bpc_full=bpc.mean(), corpus_sha256=sha(0))
+    low, high = intervals.added(without, two).bpc_full_interval
+    assert low == 0
+    assert high == pytest.approx(bpc.mean() + 12.706 * (bpc[1] - bpc[0]) / 2, rel=0.05)
+
+
 def test_pairing_sees_what_single_intervals_hide():
     """A model worse by 3% on the same documents: within each one's interval, yet certain."""
     nll, documents = corpus(0)
@@ -106,7 +141,9 @@ def test_which_number_an_interval_is_of():
     assert found.bpc < found.bpc_full
     assert found.bpc_interval[0] < found.bpc < found.bpc_interval[1]
     share = found.bpc / found.bpc_full
-    assert found.bpc_interval == pytest.approx([share * x for x in found.bpc_full_interval])
+    # Both are rounded to 6 decimals.
+    want = [share * x for x in found.bpc_full_interval]
+    assert found.bpc_interval == pytest.approx(want, rel=0, abs=1e-6)
 
 
 def test_nats_by_document():

@@ -74,6 +74,14 @@ def test_subsets():
     whole = reduce.corpus_result(values, PLAN, COUNTS, BOS, 256, subsets=found)
     assert math.fsum(s["nats"] for s in found.values()) == pytest.approx(whole.nats, rel=1e-14)
     assert reduce.by_subset(values, PLAN, documents, []) is None
+    # The last 19 tokens, 981 and on, are the tail.
+    documents[-1, 0] = 980
+    found = reduce.by_subset(values, PLAN, documents, ["a", "b"])
+    assert found["(none)"]["bpc"] is not None
+    documents[-1, 0] = 981
+    found = reduce.by_subset(values, PLAN, documents, ["a", "b"])
+    assert (found["(none)"]["nats"], found["(none)"]["bpc"]) == (0, None)
+    assert found["(none)"]["bpc_full"] > 0
 
 
 def test_weighted_by_characters():

@@ -218,6 +218,8 @@ def test_lm_evaluation_harness(found, tmp_path):
     assert tasks["llm_compression"]["bpc,none"] == good.run.results.average_bpc
     half = (python.bpc_interval[1] - python.bpc_interval[0]) / 2 / 2.001
     assert tasks["llm_compression_python"]["bpc_stderr,none"] == pytest.approx(half, rel=0.1)
+    # What bytes do with the choice of documents is another matter.
+    assert tasks["llm_compression_python"]["bits_per_byte_stderr,none"] == "N/A"
     names = set(tasks)
     for field in ("versions", "n-shot", "higher_is_better"):
         assert set(content[field]) == names
@@ -420,6 +422,8 @@ def test_one_name_of_two_texts(tmp_path):
     assert table.rows == [["gzip", "-", "2.5000"]]
     assert table.notes == ["x is left out: its runs scored different texts"]
     assert [name for name, *_ in ledger.baselines(found)["rows"]] == ["y"]
+    short = [run_folders.given(None, bpc_full=0.5, corpus_sha256=sha) for sha in ("2f", "3f")]
+    assert gathered(tmp_path, {str(i): {"x": r} for i, r in enumerate(short)}).unlike == ["x"]
     some = {"x": run_folders.given(0.6, 500), "y": run_folders.given(0.5)}
     found = gathered(tmp_path, {"one": one, "two": some})
     assert found.notes[0].startswith("x: its runs scored different text of one file")
@@ -440,3 +444,16 @@ def test_runs_of_the_same_text_are_paired_whatever_the_first_is(tmp_path):
     assert found.difference("b", "a", "x").documents == 60
     assert any(note.startswith("a, b on x are not paired with odd: ") for note in found.notes)
     assert not any("paired over" in note for note in found.notes)
+
+
+def test_another_template_is_not_the_hubs_text(tmp_path):
+    bpc = {"commoncraw": 0.6, "python": 0.5, "arxiv_math": 0.4}
+    for data, configs in (
+        ({}, {"cc", "python", "arxiv_math"}),
+        ({"template": "T: {content}"}, set()),
+    ):
+        folder = run_folders.write_paper_run(tmp_path / "run", bpc, data=data)
+        (ranked,) = compare.gather(runs.read([str(folder)])).ranking
+        told = {formats.hub_config(ranked.run, name) for name in bpc}
+        assert told - {None} == configs
+        assert (formats.eval_results(ranked) is None) == (not configs)

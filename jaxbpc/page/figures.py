@@ -123,8 +123,8 @@ def _intervals(found: Comparison, name: str):
 
 
 def by_document(documents: Documents) -> np.ndarray:
-    """BPC of each document that has characters, ascending, [n] float64."""
-    kept = documents.characters > 0
+    """BPC of each document that has characters and nats, ascending, [n] float64."""
+    kept = (documents.characters > 0) & (documents.nats > 0)  # else no token of it is scored
     return np.sort(documents.nats[kept] / documents.characters[kept] / math.log(2))
 
 

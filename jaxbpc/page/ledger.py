@@ -46,7 +46,10 @@ def has_weighted(found: Comparison) -> bool:
 
 
 def subsets(found: Comparison) -> list[dict[str, Any]]:
-    """The largest subsets of each corpus that has several, with each run's BPC of them."""
+    """The largest subsets of each corpus that has several, with each run's full BPC of them.
+
+    The other one leaves out the corpus's tail, which may be all of a subset.
+    """
     made = []
     for name in found.corpora:
         entries = [r.run.results.corpora.get(name) for r in found.ranking]
@@ -62,7 +65,7 @@ def subsets(found: Comparison) -> list[dict[str, Any]]:
                 subset,
                 f"{sizes[subset]['documents']:,}",
                 f"{sizes[subset]['characters']:,}",
-                [number(own[subset]["bpc"] if subset in own else None) for own in told],
+                [number(own[subset]["bpc_full"] if subset in own else None) for own in told],
             )
             for subset in order[:_MOST_SUBSETS]
         ]

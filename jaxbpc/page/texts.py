@@ -145,9 +145,11 @@ def _choose(group: list[_Member], found: Comparison) -> list[tuple[int, str]]:
     sizes = group[0].documents.characters[np.searchsorted(group[0].documents.rows, rows)]
     least = _ENOUGH if (sizes >= _ENOUGH).sum() >= 2 * _EACH else 1
     rows = rows[sizes >= least]
+    each = np.stack([member.bpc(rows) for member in group])
+    scored = (each > 0).all(0)  # of a document of one token perhaps none is
+    rows, each = rows[scored], each[:, scored]
     if not len(rows):
         return []
-    each = np.stack([member.bpc(rows) for member in group])
     order = np.argsort(each.mean(0), kind="stable")
     wanted = [(i, "among the hardest") for i in order[::-1][:_EACH]]
     wanted += [(i, "among the easiest") for i in order[:_EACH]]
