@@ -14,7 +14,7 @@ corpus with fewest documents, by `intervals.effective`.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -154,6 +154,12 @@ def _mean(run: runs.Run, common: list[_Text]) -> float:
     return float(np.mean([own[text] for text in common]))
 
 
+_SETTINGS: dict[str, Callable[[runs.Run], str]] = {
+    "window": lambda run: "{block_size}, stride {stride}".format(**run.results.window),
+    "dtype": lambda run: str(run.results.model["dtype"]),
+}
+
+
 def _unlike(made: Comparison, common: list[_Text]) -> list[str]:
     """Notes of what keeps the runs' numbers from being compared."""
     notes = []
@@ -165,7 +171,18 @@ def _unlike(made: Comparison, common: list[_Text]) -> list[str]:
         names = ", ".join(text.name for text in common)
         rank = f"; they are ranked over {names}" if common else ""
         notes.append(f"the runs have not the same corpora: their averages do not compare{rank}")
-    return notes
+    return [*notes, *_other_settings([ranked.run for ranked in made.ranking])]
+
+
+def _other_settings(found: list[runs.Run]) -> Iterable[str]:
+    """Notes of settings that move a BPC as a model does."""
+    for what, of in _SETTINGS.items():
+        by_value: dict[str, list[str]] = {}
+        for run in found:
+            by_value.setdefault(of(run), []).append(run.name)
+        if len(by_value) > 1:
+            told = "; ".join(f"{value}: {', '.join(names)}" for value, names in by_value.items())
+            yield f"the runs have not the same {what} ({told}): differences are also the {what}'s"
 
 
 def _by_corpus(

@@ -22,7 +22,7 @@ def parse(argv: list[str]) -> list[str]:
       InputError: a fault in a flag, a field or the config file.
     """
     given = (_values(argv, "config") or [""])[-1]
-    argv, emptied = _emptied(argv)
+    argv, emptied = _emptied(_last(argv))
     sys.argv[:] = argv  # where the flag looks for its fields
     try:
         left = flags.FLAGS(argv)
@@ -70,6 +70,19 @@ def _values(argv: list[str], name: str) -> list[str]:
     return values
 
 
+def _last(argv: list[str]) -> list[str]:
+    """The arguments with each list's last flag alone, as of other fields: the parser adds up."""
+    groups = config_lib.default().to_dict().items()
+    for name in [
+        f"{g}.{k}" for g, v in groups if isinstance(v, dict) for k in v if isinstance(v[k], tuple)
+    ]:
+        flag = f"config.{name}"
+        values = _values(argv, flag)
+        if len(values) > 1:
+            argv = [*_without(argv, flag), f"--{flag}={values[-1]}"]
+    return argv
+
+
 def _emptied(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """(arguments without None for fields that may be empty, the fields that it empties)."""
     emptied = []
@@ -81,14 +94,19 @@ def _emptied(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         values = _values(argv, flag)
         if "None" not in values:
             continue
+        argv = _without(argv, flag)
         if values[-1] == "None":
             emptied.append((group, name))
-        drop = [i for i, arg in enumerate(argv) if re.fullmatch(f"--?{re.escape(flag)}(=.*)?", arg)]
-        drop += [i + 1 for i in drop if "=" not in argv[i]]
-        argv = [arg for i, arg in enumerate(argv) if i not in drop]
-        if values[-1] != "None":
+        else:
             argv = [*argv, f"--{flag}={values[-1]}"]
     return argv, emptied
+
+
+def _without(argv: list[str], name: str) -> list[str]:
+    """The arguments without a flag and what they give to it."""
+    drop = [i for i, arg in enumerate(argv) if re.fullmatch(f"--?{re.escape(name)}(=.*)?", arg)]
+    drop += [i + 1 for i in drop if "=" not in argv[i]]
+    return [arg for i, arg in enumerate(argv) if i not in drop]
 
 
 def _fault(error: BaseException, file: str) -> str:

@@ -15,7 +15,8 @@ _SECRETS = re.compile(
     r"(?<=://)[^\s/@]+(?=@)"
     r"|(?<=[?&])(?P<name>[\w-]*(?:token|signature|credential|secret|password|key|sig))=[^&\s]+"
     r"|(?P<scheme>\bbearer|\bbasic)\s+[\w.~+/=-]{8,}"
-    r"|\bhf_\w{8,}|\bya29\.[\w-]+|\bgh[pousr]_\w{16,}|\bAKIA[0-9A-Z]{16}\b",
+    r"|\bhf_oauth_\S{16,}|\bhf_[A-Za-z0-9]{30,}"
+    r"|\bya29\.[\w-]+|\bgh[pousr]_\w{16,}|\bAKIA[0-9A-Z]{16}\b",
     re.IGNORECASE,
 )
 _SECRET_VARIABLES = re.compile(
@@ -65,7 +66,7 @@ def short(error: BaseException, most: int = 160) -> str:
 
 def holds_credentials(text: str) -> bool:
     """Whether an address has a user or a password in it, or is a hub's token."""
-    return bool(re.search(r"://[^\s/@]+@|\bhf_[A-Za-z0-9]{20,}", text))
+    return bool(re.search(r"://[^\s/@]+@|\bhf_[A-Za-z0-9]{32,40}\b", text))
 
 
 def one_line(message: str) -> str:

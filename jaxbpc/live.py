@@ -27,6 +27,7 @@ from jaxbpc.results import CorpusResult, Results
 from jaxbpc.step import Step
 
 Function = Callable[[jax.Array], jax.Array]
+TRAINING = ("step", "tokens", "flops")  # what `write` tells of a training
 
 
 def score(
@@ -46,8 +47,8 @@ def score(
       hidden: a pytree that holds the parameters and is called: tokens_BT (int32) → the states that
         the head takes, [B, T, D]; causal. A function with its parameters is
         `jax.tree_util.Partial(function, parameters)`.
-      head: a matrix [V, D]; a `Head`; or a pytree as `hidden` is: states [B, R, D] → logits
-        [B, R, V].
+      head: a matrix [V, D] (a Flax kernel, [D, V], is transposed); a `Head`; or a pytree as
+        `hidden` is: states [B, R, D] → logits [B, R, V].
       stream: of `data.tokens.stream` (a file, by a Hugging Face tokenizer) or `tokens.of_texts`.
       mesh: where the parameters are. A batch is split over its axes `data` and `fsdp`; where it has
         neither, over its first axis.
@@ -59,8 +60,10 @@ def score(
       NumberError: a loss that is not finite.
     """
     plan = Plan(len(stream.token_ids), *window)
-    if isinstance(head, jax.Array):
-        head = Head(head)
+    if not isinstance(mesh, jax.sharding.Mesh):
+        raise InputError(f"mesh is {type(mesh).__name__}: give the mesh that the parameters are on")
+    if isinstance(head, jax.Array | np.ndarray):
+        head = Head(jnp.asarray(head))
     vocab_size = _vocab_size(hidden, head, mesh, plan.block_size)
     if stream.max_id >= vocab_size:
         raise InputError(f"the stream has id {stream.max_id}, the head {vocab_size} logits")
@@ -132,12 +135,22 @@ def _vocab_size(hidden, head, mesh: jax.sharding.Mesh, block_size: int) -> int:
             "hidden has no parameters in it: they would be compiled into the step, and their later "
             "values not be seen; give jax.tree_util.Partial(function, parameters)"
         )
+    if any(callable(leaf) for leaf in jax.tree.leaves(head)):
+        raise InputError(
+            "head is a plain function: give jax.tree_util.Partial(function, its parameters)"
+        )
     tokens_BT = jax.ShapeDtypeStruct((1, block_size), jnp.int32)
     with jax.set_mesh(mesh):
         h_BTD = jax.eval_shape(lambda hidden, tokens: hidden(tokens), hidden, tokens_BT)
         _check_shape("hidden", h_BTD, f"tokens (1, {block_size}): give [B, T, D]", block_size)
         if isinstance(head, Head):
-            return head.weight_VD.shape[0]
+            shape, size = head.weight_VD.shape, h_BTD.shape[-1]
+            if len(shape) != 2 or shape[1] != size:
+                raise InputError(
+                    f"head is {shape}, but hidden gives {size} numbers a position: give "
+                    f"[V, {size}]; a kernel [{size}, V] is transposed"
+                )
+            return shape[0]
         logits = jax.eval_shape(lambda head, h: head(h), head, h_BTD)
     _check_shape("head", logits, f"states {h_BTD.shape}: give [B, R, V]", block_size)
     return logits.shape[-1]
@@ -150,7 +163,7 @@ def _check_shape(name: str, made, given: str, block_size: int) -> None:
 
 
 def write(
-    folder: pathlib.Path,
+    folder: str | pathlib.Path,
     corpora: dict[str, CorpusResult],
     window: tuple[int, int],
     parameters: Any,
@@ -161,11 +174,12 @@ def write(
     Args:
       corpora: what `score` gave, by the corpus's name.
       parameters: of the model, a pytree.
-      training: `step`, `tokens` seen, `flops`, as far as they are known.
+      training: `step`, `tokens` seen, `flops`, as far as they are known; numbers of any library.
 
     Raises:
-      InputError: it cannot be written.
+      InputError: it cannot be written, or `training` has something else in it.
     """
+    folder = pathlib.Path(folder)
     leaves = jax.tree.leaves(parameters)
     model = {
         "path": str(folder),
@@ -187,10 +201,24 @@ def write(
         environment={"jaxbpc": jaxbpc.__version__, "jax": jax.__version__},
         fingerprint="",
         weighted_bpc=reduce.weighted_bpc(corpora.values()),
-        training={"step": None, "tokens": None, "flops": None} | training,
+        training=dict.fromkeys(TRAINING) | _numbers(training),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(f"{folder}: cannot be made ({e.strerror}): give another folder")
     results.write(folder / "results.json", found)
+
+
+def _numbers(training: dict[str, Any]) -> dict[str, int | float | None]:
+    """Python's own numbers. Raises InputError naming what is none."""
+    found: dict[str, int | float | None] = {}
+    for name, value in training.items():
+        if name not in TRAINING:
+            raise InputError(f"training has {name!r}: it may have {', '.join(TRAINING)}")
+        number = value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if number is not None and not (is_number and math.isfinite(number) and number >= 0):
+            raise InputError(f"training.{name} is {value!r}: give a number, or None")
+        found[name] = number
+    return found

@@ -61,6 +61,7 @@ def read(folders: list[str]) -> list[Run]:
         mirror.copy(folder) if source.is_remote(folder) else pathlib.Path(folder).expanduser()
         for folder in folders
     ]
+    paths = [path.parent if path.name == "results.json" else path for path in paths]
     where = [path.resolve() for path in paths]
     for i, path in enumerate(where):
         if path in where[:i]:
@@ -85,6 +86,8 @@ def _place(folder: str) -> str:
 
 
 def _results(path: pathlib.Path) -> results.Results:
+    if not path.exists() and list(path.parent.glob("*/results.json")):
+        raise InputError(f"{path.parent} is a folder of runs: give one of those in it")
     found = results.read(path)
     missing = [f"model.{name}" for name in _MODEL_FIELDS if name not in found.model]
     missing += [f"window.{name}" for name in ("block_size", "stride") if name not in found.window]

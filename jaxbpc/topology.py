@@ -27,6 +27,9 @@ def describe(name: str, n_slices: int = 1) -> list:
         raise InputError(f"--topology {name!r}: give generation:shape, e.g. {_EXAMPLES}")
     if n_slices < 1 or (n_slices > 1 and generation in chips.GPUS):
         raise InputError(f"--slices={n_slices}: give 1 or more, and for TPUs alone")
+    known = [chip.name for chip in chips.CHIPS.values()]
+    if generation not in known:
+        raise InputError(f"--topology {name!r}: no {generation!r}: give one of {', '.join(known)}")
     sizes = [int(n) for n in shape.split("x")]
     if generation in chips.GPUS:
         return _gpus(name, chips.GPUS[generation], sizes)
@@ -49,7 +52,7 @@ def _gpus(name: str, kind: str, sizes: list[int]) -> list:
     return _described(
         name,
         "jax_plugins",  # the folder of JAX's plugins for other devices
-        "cuda12",
+        "plan-gpu",
         platform="cuda",
         target_config=chips.target_config(kind),
         topology=f"1x{hosts}x{each}",

@@ -106,7 +106,8 @@ def _dropped(sinks: dict[str, Sink], name: str) -> Iterator[None]:
 def _tensorboard(folder: str, stack: contextlib.ExitStack) -> Sink:
     from tensorboard.summary import Writer
 
-    writer = Writer(str(pathlib.Path(folder).expanduser()))
+    # Its own readers of buckets take URLs; a path would lose one of their slashes.
+    writer = Writer(folder if "://" in folder else str(pathlib.Path(folder).expanduser()))
 
     def close() -> None:
         with _dropped({}, "TensorBoard"):

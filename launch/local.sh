@@ -5,7 +5,7 @@
 #
 # On a CPU each process has one device; on GPUs give each its own by CUDA_VISIBLE_DEVICES in a
 # script of yours, or start one process: it uses all GPUs of a machine. Where one process fails the
-# others end too. Stopped by Ctrl-C (status 75), the same command goes on.
+# others end too. Stopped by Ctrl-C, or where one was killed (status 75), the same command goes on.
 # PYTHON: the interpreter (default: python). PORT: of process 0 (default: a free one).
 set -euo pipefail
 
@@ -28,12 +28,23 @@ for ((i = 0; i < n; i++)); do
   command=("$python" -m jaxbpc.main "$@" "--coordinator_address=localhost:$port"
     "--num_processes=$n" "--process_id=$i")
   if [[ -n "$dry_run" ]]; then
-    echo "${command[*]}"
+    shown=$(printf '%q ' "${command[@]}")
+    echo "${shown% }"
     continue
   fi
   "${command[@]}" &
   pids+=($!)
 done
+
+# Of several processes' statuses the one that says most: a fault, then 75 of those that lost one,
+# then that of the one that was killed.
+weight() {
+  case "$1" in
+    0) echo 0 ;;
+    75) echo 2 ;;
+    *) echo $(($1 < 128 ? 3 : 1)) ;;
+  esac
+}
 
 trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' INT TERM
 status=0
@@ -45,7 +56,7 @@ for pid in "${pids[@]}"; do
     code=0
     wait "$pid" || code=$?
   done
-  if ((code > status)); then
+  if (($(weight "$code") > $(weight "$status"))); then
     status=$code
   fi
 done

@@ -16,15 +16,16 @@ if [[ "${1:-}" == "--dry-run" ]]; then
   dry_run=1
   shift
 fi
-if (($# < 2)); then
+if (($# < 2)) || [[ "$1" == --config* ]]; then
   echo "error: give mpirun's options as one argument, then those of jaxbpc.main" >&2
   exit 2
 fi
 read -r -a options <<<"$1"
 shift
-command=(mpirun "${options[@]}" "${PYTHON:-python}" -m jaxbpc.main --distributed=on "$@")
+command=("${PYTHON:-python}" -m jaxbpc.main --distributed=on "$@")
 if [[ -n "$dry_run" ]]; then
-  echo "${command[*]}"
+  shown=$(printf '%q ' "${command[@]}")
+  echo "mpirun ${options[*]} ${shown% }"
   exit
 fi
-exec "${command[@]}"
+exec mpirun "${options[@]}" "${command[@]}"

@@ -13,6 +13,10 @@ if [[ "${1:-}" == "--dry-run" ]]; then
   call=(echo)
   shift
 fi
+if [[ "${1:-}" != gs://* ]]; then
+  echo "error: give the bucket as gs://…, then the arguments of jaxbpc.main" >&2
+  exit 2
+fi
 bucket=$1
 shift
 if ! .venv/bin/python -c 'import jaxbpc, flax' 2>/dev/null; then

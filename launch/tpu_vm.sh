@@ -32,6 +32,10 @@ for variable in "${needed[@]}"; do
     exit 2
   fi
 done
+if [[ "$1" == run && "$BUCKET" != gs://* ]]; then
+  echo "error: BUCKET is $BUCKET: give gs://…" >&2
+  exit 2
+fi
 verb=$1
 shift
 name=${NAME:-jaxbpc}

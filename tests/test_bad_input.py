@@ -71,6 +71,7 @@ def test_the_place_is_good(place):
         ("--workdir=file:///dev/null/run", ["file:///dev/null/run", "cannot be read or written"]),
         ("--config.windw.stride=3", ["windw", "window"]),
         ("--config.window.stride=x", ["stride", "x"]),
+        ("--config.data.corpora=text.jsonl", ["text.jsonl.jsonl", "leave the ending off"]),
         ("--config.model.pth=x", ["config.model.pth does not exist", "config.model.path?"]),
         ("--config.model.path.x=2", ["config.model.path has no fields"]),
         ("--config.window.stride=0", ["config.window.stride is 0", "1 to block_size"]),

@@ -42,6 +42,14 @@ def test_none_on_the_command_line(tmp_path, flags, tokenizer, samples):
     assert config["model"]["revision"] == ("main" if "main" in str(flags) else None)
 
 
+def test_the_last_of_a_list_counts(tmp_path):
+    flags = ["--config.data.corpora=aa,bb", "--config.data.dir=d", "--config.data.corpora", "aa,cc"]
+    done = show(tmp_path, GOOD, *flags)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)["data"]
+    assert (data["corpora"], data["dir"]) == (["aa", "cc"], "d")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,13 @@ def test_local_would_run():
     for i, line in enumerate(lines):
         wanted = "-m jaxbpc.main --config a.py --coordinator_address=localhost:1234"
         assert f"{wanted} --num_processes=2 --process_id={i}" in line
+
+
+def test_what_would_run_can_be_pasted():
+    field = "--config.data.template={content} $x"
+    for script, more in (("local.sh", ["1"]), ("mpirun.sh", ["-np 1"]), ("slurm.sbatch", [])):
+        done = launch(script, "--dry-run", *more, "--config", "a.py", field)
+        assert field in shlex.split(done.stdout), script
 
 
 def test_mpirun_would_run():
@@ -112,11 +120,49 @@ def test_slurm_would_run():
     assert "srun --kill-on-bad-exit=1 --container-image=image --container-mounts=" in done.stdout
 
 
-@pytest.mark.parametrize("script", ["local.sh", "mpirun.sh", "tpu_vm.sh"])
-def test_arguments_that_are_missing(script):
-    done = launch(script, "--config")
+@pytest.mark.parametrize(
+    ("script", "given"),
+    [
+        ("local.sh", ["--config"]),
+        ("mpirun.sh", ["--config"]),
+        ("mpirun.sh", ["--config", "a.py"]),
+        ("slurm.sbatch", []),
+        ("tpu_host.sh", []),
+        ("tpu_vm.sh", ["--config"]),
+    ],
+)
+def test_arguments_that_are_missing(script, given):
+    done = launch(script, *given)
     assert done.returncode == 2
     assert done.stderr.startswith("error: give ")
+
+
+def test_scripts_can_be_run():
+    assert all(os.access(path, os.X_OK) for path in SCRIPTS)
+
+
+def test_a_bucket_is_an_address():
+    done = launch("tpu_vm.sh", "run", BUCKET="mine", ZONE="z", TYPE="v6e-16")
+    assert (done.returncode, done.stderr) == (2, "error: BUCKET is mine: give gs://…\n")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "want"),
+    [("0 0", 0), ("137 75", 75), ("75 137", 75), ("0 137", 137), ("75 1", 1), ("2 75", 2)],
+)
+def test_the_status_that_says_most(tmp_path, statuses, want):
+    """A process that was killed makes the others end with 75: the same command goes on."""
+    python = tmp_path / "python"
+    codes = " ".join(f"[{i}]={code}" for i, code in enumerate(statuses.split()))
+    python.write_text(
+        f"#!/usr/bin/env bash\ndeclare -a codes=({codes})\n"
+        "code=${codes[${@: -1}]#--process_id=}\n"
+        'last="${@: -1}"; code=${codes[${last#--process_id=}]}\n'
+        '((code < 128)) && exit "$code"\nkill -9 $$\n'
+    )
+    python.chmod(0o755)
+    done = launch("local.sh", "2", "--config", "a.py", PYTHON=str(python), PORT="1234")
+    assert done.returncode == want
 
 
 @pytest.mark.parametrize("verb", ["run", "delete"])

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, sharding
+from jaxbpc import evaluate, live, results, sharding
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.head import Head
@@ -199,10 +199,13 @@ def first_state(head_VD, h_BRD):
         ({"hidden": Partial(flat, weights(0))}, r"hidden gives \(1, 16\) for tokens \(1, 30\)"),
         ({"head": Partial(first_state, weights(1))}, r"head gives \(1, 256\)"),
         ({"head": weights(1, (200, 16))}, "has id 225, the head 200 logits"),
+        ({"head": weights(1, (16, 256))}, r"head is \(16, 256\).*transposed"),
+        ({"head": lambda h_BRD: h_BRD}, "head is a plain function"),
+        ({"mesh": None}, "mesh is NoneType"),
         ({"mesh": "explicit"}, "explicit axes"),
         ({"window": (30, 31)}, "stride is 31"),
     ],
-    ids=["no-parameters", "hidden", "head", "vocabulary", "explicit", "stride"],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
 def test_what_is_refused(change, words):
     given = {"hidden": Partial(embedded, weights(0)), "head": weights(1), "window": (30, 7)}
@@ -211,6 +214,32 @@ def test_what_is_refused(change, words):
         given["mesh"] = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
     with pytest.raises(InputError, match=words):
         jaxbpc.score(**given)
+
+
+def test_a_head_of_numpy():
+    given = [Partial(embedded, weights(0)), STREAM, one_device(), (30, 7)]
+    found = [
+        jaxbpc.score(given[0], head, *given[1:]) for head in (weights(1), np.array(weights(1)))
+    ]
+    assert found[0] == found[1]
+
+
+def test_what_a_training_tells(tmp_path):
+    """Numbers as a training loop has them become JSON's; what is none is refused."""
+    result = jaxbpc.score(Partial(embedded, weights(0)), weights(1), STREAM, one_device(), (30, 7))
+    told = {"step": np.int64(4), "tokens": jnp.asarray(5), "flops": np.float32(0.5)}
+    live.write(str(tmp_path / "a"), {"x": result}, (30, 7), weights(0), told)
+    training = results.read(tmp_path / "a" / "results.json").training
+    assert training == {"step": 4, "tokens": 5, "flops": 0.5}
+    for bad, words in (
+        ({"step": "5"}, "training.step is '5'"),
+        ({"steps": 5}, "training has 'steps'"),
+        ({"tokens": np.nan}, "training.tokens is nan"),
+        ({"step": np.arange(2)}, "training.step is array"),
+    ):
+        with pytest.raises(InputError, match=words):
+            live.write(tmp_path / "b", {"x": result}, (30, 7), weights(0), bad)
+        assert not (tmp_path / "b").exists()
 
 
 def test_a_loss_that_is_not_finite():

@@ -457,3 +457,28 @@ def test_another_template_is_not_the_hubs_text(tmp_path):
         told = {formats.hub_config(ranked.run, name) for name in bpc}
         assert told - {None} == configs
         assert (formats.eval_results(ranked) is None) == (not configs)
+
+
+def test_other_settings_are_told(tmp_path):
+    """A stride or a dtype moves a BPC as a model does: a note says which run has which."""
+    scored = {"x": texts(1)}
+    a = run_folders.write_scored_run(tmp_path / "a", scored, path="me/a")
+    b = run_folders.write_scored_run(tmp_path / "b", scored, path="me/b")
+    assert not compare.gather(runs.read([str(a), str(b)])).notes
+    amend = json.loads((b / "results.json").read_text())
+    amend["window"]["stride"], amend["model"]["dtype"] = 64, "float32"
+    (b / "results.json").write_text(json.dumps(amend))
+    notes = compare.gather(runs.read([str(a), str(b)])).notes
+    assert notes == [
+        "the runs have not the same window (1900, stride 512: a; 1900, stride 64: b): "
+        "differences are also the window's",
+        "the runs have not the same dtype (bfloat16: a; float32: b): "
+        "differences are also the dtype's",
+    ]
+
+
+def test_a_run_by_its_results(folders, tmp_path):
+    by_file = runs.read([f"{folders[0]}/results.json"])
+    assert by_file[0].folder == runs.read([folders[0]])[0].folder
+    with pytest.raises(InputError, match="is a folder of runs"):
+        runs.read([str(tmp_path)])

@@ -39,6 +39,7 @@ PASSWORD = "correct-horse-battery"
         ("ya29.a0AfH6SMBx-abc_def", "***"),
         ("AKIAABCDEFGHIJKLMNOP", "***"),
         (f"{PASSWORD} of the environment", "*** of the environment"),
+        ("data/hf_checkpoints/hf_pretraining_run", "data/hf_checkpoints/hf_pretraining_run"),
         ("a/path@v2 token=x gs://bucket/key", "a/path@v2 token=x gs://bucket/key"),
     ],
 )

@@ -63,6 +63,8 @@ def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
         remedy = (
             f"download it with `python -m jaxbpc.prepare paper --out {directory}`"
             if name in PAPER_CORPORA
+            else "leave the ending off its name"
+            if name.endswith(EXTENSIONS)
             else "give its folder as --config.data.dir, or bring the paper's corpora there with "
             f"`python -m jaxbpc.prepare paper --out {directory}`"
         )
