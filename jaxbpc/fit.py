@@ -26,6 +26,7 @@ power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkp
 
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 
@@ -274,9 +275,14 @@ def power_text(law: regress.Power, x: str, at: list[float]) -> str:
         f"BPC = floor + excess * ({x} / {law.middle:.4g})^-exponent    {len(law.x)} checkpoints, "
         f"RMSE {law.rmse:.5f}, 95% intervals",
         "floor     {:.4f}  {:.4f} to {:.4f}".format(law.floor, *law.floor_interval),
-        "exponent  {:.4f}  {:.4f} to {:.4f}".format(law.exponent, *law.exponent_interval),
+        f"exponent  {law.exponent:.4f}  {_open_interval(law.exponent_interval)}",
         f"excess    {law.excess:.4f}",
     ]
+    if not law.determined:
+        lines.append(
+            "the points do not determine an exponent: the best one is at the end of those tried, "
+            "{:g} to {:g}".format(*regress.EXPONENTS)
+        )
     for where in at:
         outside = "" if law.x.min() <= where <= law.x.max() else "  outside the fitted range"
         value, low, high = law.predict(where)
@@ -284,8 +290,16 @@ def power_text(law: regress.Power, x: str, at: list[float]) -> str:
     return "\n".join(lines)
 
 
+def _open_interval(interval: tuple[float, float]) -> str:
+    """An exponent's interval, with the limit of the search where it has no end."""
+    low, high = interval
+    first, last = regress.EXPONENTS
+    told_low = f"below {first:g}" if low == -math.inf else f"{low:.4f}"
+    return f"{told_low} to " + (f"above {last:g}" if high == math.inf else f"{high:.4f}")
+
+
 def power_json(law: regress.Power, x: str, found: list, at: list[float]) -> dict:
-    """The content of `--json` of a power law."""
+    """The content of `--json` of a power law; an infinite end of an interval is written as null."""
     fields = (
         "middle",
         "floor",

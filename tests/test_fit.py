@@ -207,6 +207,21 @@ def test_the_power_command(tmp_path):
         assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_exponent_that_the_points_do_not_determine(tmp_path):
+    rows = ["1e8,0.9", "2e8,0.5", "4e8,0.5001", "8e8,0.4999", "16e8,0.5"]
+    (tmp_path / "steep.csv").write_text("\n".join(["parameters,bpc", *rows]))
+    data, plot = tmp_path / "law.json", tmp_path / "law.svg"
+    done = command("power", tmp_path / "steep.csv", "--json", data, "--plot", plot)
+    assert done.returncode == 0, done.stderr
+    assert "exponent  10.0000  8.2148 to above 10\n" in done.stdout
+    told = [line for line in done.stdout.splitlines() if "do not determine an exponent" in line]
+    assert len(told) == 1
+    low, high = json.loads(data.read_text())["exponent_interval"]
+    assert low == pytest.approx(8.2148, abs=1e-4)
+    assert high is None
+    assert "floor" in plot.read_text()
+
+
 def test_bpc_that_does_not_fall_is_no_power_law(tmp_path):
     (tmp_path / "up.csv").write_text("parameters,bpc\n1,0.5\n2,0.6\n3,0.7\n4,0.8\n")
     done = command("power", tmp_path / "up.csv")
