@@ -7,7 +7,9 @@
                        [--at NUMBER,NUMBER] [--plot FILE.svg] [--json FILE]
 
 Without arguments it fits the paper's tables and prints what the paper says beside it. RUN is a
-run's folder: the scores of its model are predicted, each with a 95% interval.
+run's folder: the scores of its model are predicted, each with a 95% interval. A run of a published
+model, by its hub id or name, is predicted without that model's point, and takes its place in the
+fits of scores that --scores gives for it.
 --scores   a table of more scores to fit: columns model (a run or a published model), benchmark,
            score_pct (or score, a fraction); for a benchmark that the paper lacks also corpus, and
            for a model that is neither also bpc
@@ -60,6 +62,11 @@ class Fitted:
     def line(self, form: str) -> regress.Line:
         """`linear` or `logarithmic`."""
         return self.linear if form == "linear" else self.logarithmic
+
+    def line_without(self, model: points.Model, form: str) -> regress.Line:
+        """The line through the other models: a published one is not another than its run."""
+        own = [i for i, other in enumerate(self.models) if other.is_as(model)]
+        return self.line(form).without(*own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +129,7 @@ def fit_scores(
     if scores is not None:
         given, more = points.read_scores(pathlib.Path(scores), folders, paper)
         kinds += more
-    names = {model.name for model in given}
+    names = {model.name for model in given if not model.ours}
     models = [model for model in models if model.name not in names] + given
     if only:
         known = {kind.name.lower(): kind for kind in kinds}
@@ -148,15 +155,14 @@ def _lines(x: np.ndarray, y: np.ndarray) -> tuple[regress.Line, regress.Line]:
 
 
 def predict(model: points.Model, fitted: list[Fitted], form: str = "linear") -> list[Prediction]:
-    """The model's scores by every fit whose corpus it was scored on; itself is left out of them."""
+    """The model's scores by every fit whose corpus it was scored on; itself is left out of them,
+    also as the published model that it is."""
     found = []
     for fit in fitted:
         bpc = model.bpc.get(fit.kind.corpus)
         if bpc is None or fit.kind.mismatch:
             continue
-        line, names = fit.line(form), [m.name for m in fit.models]
-        if model.name in names:
-            line = line.without(names.index(model.name))
+        line = fit.line_without(model, form)
         outside = not line.x.min() <= bpc <= line.x.max()
         actual = model.scores.get(fit.kind.score)
         found.append(

@@ -7,6 +7,7 @@ corpus of its area.
 
 import csv
 import dataclasses
+import functools
 import math
 import pathlib
 
@@ -39,6 +40,12 @@ class Model:
     bpc: dict[str, float]
     scores: dict[str, float]
     ours: bool = False  # from a run or the user's scores, not the paper's
+    published: str | None = None  # its name as `published_name` has it, whatever `name` is
+
+    def is_as(self, other: "Model") -> bool:
+        """Whether both are one model, by what they are called or by the published one."""
+        same = self.published is not None and self.published == other.published
+        return same or self.name == other.name
 
 
 def kinds() -> list[Kind]:
@@ -60,11 +67,26 @@ def _without(area: str) -> tuple[str, ...]:
     return published.NOT_IN_MATH if area == "math" else ()
 
 
+@functools.cache
+def published_name(name: str) -> str | None:
+    """What the published tables call a model of that name or hub id; None: they have no such."""
+    tables = {model.name: model.names for model in published.models()}
+    tables |= {model: (model, hub_id) for model, hub_id in published.OFF_LEADERBOARD.items()}
+    given = {name, runs.model_name(name)}
+    for model, names in tables.items():
+        aliases = {*names, *map(runs.model_name, names)}
+        if any(runs.same_name(n, alias) for n in given for alias in aliases):
+            return model
+    return None
+
+
 def paper_models() -> list[Model]:
     """The paper's models with their scores."""
     models: dict[str, Model] = {}
     for row in published.scores():
-        model = models.setdefault(row.model, Model(row.model, {}, {}))
+        if row.model not in models:
+            models[row.model] = Model(row.model, {}, {}, published=published_name(row.model))
+        model = models[row.model]
         model.bpc[published.AREAS[row.area][0]] = row.bpc
         average = f"{row.area} avg"
         model.scores[average if row.benchmark == "Average" else row.benchmark] = row.score
@@ -92,7 +114,8 @@ def _complete(model: Model) -> None:
 def of_run(run: runs.Run) -> Model:
     """A run without scores; of its corpora, those of the paper."""
     bpc = {name: value for name, value in run.bpc().items() if name in published.CORPORA}
-    model = Model(run.name, bpc, {}, ours=True)
+    known_as = published_name(run.results.model["path"])
+    model = Model(run.name, bpc, {}, ours=True, published=known_as)
     _complete(model)
     return model
 
@@ -100,7 +123,8 @@ def of_run(run: runs.Run) -> Model:
 def read_scores(
     path: pathlib.Path, folders: list[runs.Run], paper: bool
 ) -> tuple[list[Model], list[Kind]]:
-    """The user's scores, joined with runs and published models by name.
+    """The user's scores, joined with runs and published models by name; a published model's are of
+    its run where there is one.
 
     Args:
       path: a CSV file with the columns model, benchmark, score (a fraction) or score_pct, and where
@@ -172,15 +196,17 @@ def _known(name: str, folders: list[runs.Run], paper: bool) -> Model:
             runs.same_name(name, n) for n in (run.name, run.folder.name, run.results.model["path"])
         ):
             return of_run(run)
-    if paper:
-        for model in paper_models():
-            if runs.same_name(name, model.name):
-                return model
-    for row in published.leaderboard():
-        names = next(m.names for m in published.models() if m.name == row.model)
-        if any(runs.same_name(name, alias) for n in names for alias in (n, runs.model_name(n))):
-            return Model(row.model, dict(row.bpc), {}, ours=True)
-    return Model(name, {}, {}, ours=True)
+    known_as = published_name(name)
+    if known_as is None:
+        return Model(name, {}, {}, ours=True)
+    models = [model for model in map(of_run, folders) if model.published == known_as]
+    if len(models) == 1:  # of several, say in two dtypes, none is meant
+        return models[0]
+    for model in paper_models() if paper else []:
+        if model.published == known_as:
+            return model
+    bpc = next((dict(row.bpc) for row in published.leaderboard() if row.model == known_as), {})
+    return Model(known_as, bpc, {}, ours=True, published=known_as)
 
 
 def _benchmark(row: dict[str, str], extra: dict[str, Kind], where: str) -> tuple[str, str]:
@@ -222,7 +248,10 @@ def _number(text: str, where: str, most: float = math.inf) -> float:
 
 
 def of_kind(kind: Kind, models: list[Model]) -> tuple[list[Model], np.ndarray, np.ndarray]:
-    """(models, their BPC [n], their scores [n]) that a fit goes through."""
+    """(models, their BPC [n], their scores [n]) that a fit goes through.
+
+    A published model that is there with the user's own score too has that point alone.
+    """
     found = [
         model
         for model in models
@@ -230,5 +259,7 @@ def of_kind(kind: Kind, models: list[Model]) -> tuple[list[Model], np.ndarray, n
         and kind.corpus in model.bpc
         and (model.ours or model.name not in kind.without)
     ]
+    own = {model.published for model in found if model.ours}
+    found = [model for model in found if model.ours or model.published not in own]
     x = np.array([model.bpc[kind.corpus] for model in found])
     return found, x, np.array([model.scores[kind.score] for model in found])

@@ -60,10 +60,12 @@ class Line:
         value = self.at(x)
         return value, float(value - half), float(value + half)
 
-    def without(self, index: int) -> "Line":
-        """The line through all points but one."""
-        keep = np.arange(len(self.x)) != index
-        return fit_line(self.x[keep], self.y[keep], self.logarithmic)
+    def without(self, *indices: int) -> "Line":
+        """The line through all points but these. Raises InputError where fewer than 3 are left."""
+        if not indices:
+            return self
+        x, y = np.delete(self.x, indices), np.delete(self.y, indices)
+        return fit_line(x, y, self.logarithmic)
 
     def _noise(self) -> float:
         n = len(self.x)
