@@ -12,7 +12,7 @@ model, by its hub id or name, is predicted without that model's point, and takes
 fits of scores that --scores gives for it.
 --scores   a table of more scores to fit: columns model (a run or a published model), benchmark,
            score_pct (or score, a fraction); for a benchmark that the paper lacks also corpus, and
-           for a model that is neither also bpc
+           for a model that is neither also bpc (what is known of a model's BPC must not differ)
 --nopaper  fit without the paper's scores
 --fits     the names of the fits wanted (default: all; a plot shows the four averages)
 --form     the curve that predicts. The table tells how well both do: `left out` is the RMSE when

@@ -272,6 +272,73 @@ def test_scores_at_fault(tmp_path, text, message):
         fit.fit_scores([], scores(tmp_path, text))
 
 
+PUBLISHED_RUN = {"commoncraw": 0.581, "python": 0.45, "arxiv_math": 0.475}
+
+
+@pytest.mark.parametrize(
+    ("rows", "paper", "message"),
+    [
+        # An earlier row; the run's own; the published tables'.
+        (["m1,Foo,10,python,0.50", "m1,Bar,11,python,0.90"], False, r"csv:3: .* 0\.5 in .*csv:2: "),
+        (
+            ["mine,Foo,10,python,0.30"],
+            True,
+            r"csv:2: .*'mine' on python is 0\.3 here, 0\.45 in .*run",
+        ),
+        (["mine,Foo,10,python,0.4511"], True, r"csv:2: .* 0\.45 in .*run: leave bpc empty"),
+        (["mine,Foo,10,,0.9"], True, r"csv:2: .* on average is 0\.9 here, 0\.502 in .*run"),
+        (["mine,Foo,10,news,0.7"], True, r"csv:2: .* on news is 0\.7 here, 0\.8 in .*run"),
+        (["Llama-2-7b,Foo,10,,0.9"], True, r"csv:2: .* 0\.488667 in the paper's table"),
+        (["Llama-2-7b,Foo,10,,0.9"], False, r"csv:2: .* 0\.488667 in the paper's table"),
+        (
+            ["huggyllama/llama-7b,Foo,10,python,0.40"],
+            True,
+            r"csv:2: .* 0\.379 in the paper's table",
+        ),
+        (["Llama-3-8b,Foo,10,python,0.27"], True, ""),
+        (["Llama-3-8b,Foo,10,python,0.270"], True, r"csv:2: .* 0\.268 in hkust-nlp"),
+        (["Codellama-13b,Foo,10,python,0.30"], False, r"csv:2: .* 0\.251 in the paper's table"),
+        *(
+            ([f"m1,Foo,10,python,{bpc}"], True, rf"csv:2: bpc is '{bpc}': give a positive number")
+            for bpc in ("0", "-0.5", "nan", "inf", "1e999", "1e-999", "half")
+        ),
+    ],
+)
+def test_a_bpc_that_contradicts_what_is_known(tmp_path, rows, paper, message):
+    corpora = {name: run_folders.given(bpc) for name, bpc in PUBLISHED_RUN.items()}
+    corpora["news"] = run_folders.given(0.8)
+    runs = fit.runs.read(
+        [str(run_folders.write_results(tmp_path / "run", corpora, path="me/mine"))]
+    )
+    path = scores(tmp_path, "\n".join(["model,benchmark,score_pct,corpus,bpc", *rows]))
+    if not message:
+        points.read_scores(pathlib.Path(path), runs, paper)
+        return
+    with pytest.raises(InputError, match=message) as told:
+        points.read_scores(pathlib.Path(path), runs, paper)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("bpc", ["0.45", "0.450", "0.5", " 0.45 ", "4.5e-1", ""])
+def test_a_bpc_that_is_repeated_changes_nothing(tmp_path, bpc):
+    """The run's digits hold, as do a published table's, and an earlier row's."""
+    runs = fit.runs.read(
+        [str(run_folders.write_paper_run(tmp_path / "run", PUBLISHED_RUN, path="me/mine"))]
+    )
+    rows = [
+        f"mine,Foo,10,python,{bpc}",
+        "Qwen-1.5-32b,Foo,20,python,0.2584",  # OpenCompass's; the paper's is 0.257
+        "m1,Foo,10,python,0.612",
+        "m1,Bar,10,python,0.61",
+        "m1,Baz,10,python,",
+    ]
+    path = scores(tmp_path, "\n".join(["model,benchmark,score_pct,corpus,bpc", *rows]))
+    models, _ = points.read_scores(pathlib.Path(path), runs, paper=True)
+    assert [m.bpc["python"] for m in models] == [0.45, 0.257, 0.612]
+    fitted, _ = fit.fit_scores(runs, path)
+    assert fitted[0].linear.pearson == pytest.approx(published.fits()["overall"].pearson, abs=0.001)
+
+
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "jaxbpc.fit", *map(str, arguments)],
