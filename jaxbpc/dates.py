@@ -1,6 +1,5 @@
 """Dates as flags give them, a day or a month, and as rows of text do, in many ways."""
 
-import contextlib
 import datetime
 import email.utils
 import functools
@@ -8,6 +7,9 @@ import re
 from typing import Any
 
 from jaxbpc.errors import InputError
+
+_FIRST_SECOND = datetime.datetime(1990, 1, 1, tzinfo=datetime.UTC).timestamp()
+_DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d"}
 
 
 def day(flag: str, text: str, last: bool = False) -> datetime.date:
@@ -24,7 +26,8 @@ def day(flag: str, text: str, last: bool = False) -> datetime.date:
 
 def parsed(value: Any) -> datetime.date | None:
     """The day of a date, of an ISO or mail date, of a year or month (its first day), of an integer
-    YYYYMMDD, or of seconds or milliseconds since 1970; None where it is none."""
+    YYYYMMDD or YYYYMM (1950 to 2099), or of seconds or milliseconds since 1970; None where it is
+    none. Seconds of 1970 to 1989 are none: a small number is sooner anything else."""
     if isinstance(value, datetime.datetime):
         return value.date()
     if isinstance(value, datetime.date):
@@ -55,13 +58,14 @@ def _of_words(value: str) -> datetime.date | None:
 
 def _of_number(value: float) -> datetime.date | None:
     try:
-        if 1000 <= value <= 9999 and value == int(value):
-            return datetime.date(int(value), 1, 1)
-        # As seconds these would be days of 1970 to 1973.
-        if 1000_01_01 <= value <= 9999_12_31 and value == int(value):
-            with contextlib.suppress(ValueError):
-                return datetime.datetime.strptime(str(int(value)), "%Y%m%d").date()
         seconds = value / 1000 if abs(value) > 1e11 else value
-        return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
+        if not 0 <= seconds < _FIRST_SECOND:
+            return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
+        digits = str(int(value)) if value == int(value) else ""
+        if len(digits) not in _DIGITS:
+            return None
+        found = datetime.datetime.strptime(digits, _DIGITS[len(digits)]).date()
+        # Six digits of other years are rather YYMMDD, or no date.
+        return None if len(digits) == 6 and not 1950 <= found.year < 2100 else found
     except (ValueError, OverflowError, OSError):
         return None

@@ -7,10 +7,12 @@
                        [--at NUMBER,NUMBER] [--plot FILE.svg] [--json FILE]
 
 Without arguments it fits the paper's tables and prints what the paper says beside it. RUN is a
-run's folder: the scores of its model are predicted, each with a 95% interval.
+run's folder: the scores of its model are predicted, each with a 95% interval. A run of a published
+model, by its hub id or name, is predicted without that model's point, and takes its place in the
+fits of scores that --scores gives for it.
 --scores   a table of more scores to fit: columns model (a run or a published model), benchmark,
            score_pct (or score, a fraction); for a benchmark that the paper lacks also corpus, and
-           for a model that is neither also bpc
+           for a model that is neither also bpc (what is known of a model's BPC must not differ)
 --nopaper  fit without the paper's scores
 --fits     the names of the fits wanted (default: all; a plot shows the four averages)
 --form     the curve that predicts. The table tells how well both do: `left out` is the RMSE when
@@ -26,6 +28,7 @@ power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkp
 
 import dataclasses
 import json
+import math
 import pathlib
 import sys
 
@@ -59,6 +62,11 @@ class Fitted:
     def line(self, form: str) -> regress.Line:
         """`linear` or `logarithmic`."""
         return self.linear if form == "linear" else self.logarithmic
+
+    def line_without(self, model: points.Model, form: str) -> regress.Line:
+        """The line through the other models: a published one is not another than its run."""
+        own = [i for i, other in enumerate(self.models) if other.is_as(model)]
+        return self.line(form).without(*own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +129,7 @@ def fit_scores(
     if scores is not None:
         given, more = points.read_scores(pathlib.Path(scores), folders, paper)
         kinds += more
-    names = {model.name for model in given}
+    names = {model.name for model in given if not model.ours}
     models = [model for model in models if model.name not in names] + given
     if only:
         known = {kind.name.lower(): kind for kind in kinds}
@@ -147,15 +155,14 @@ def _lines(x: np.ndarray, y: np.ndarray) -> tuple[regress.Line, regress.Line]:
 
 
 def predict(model: points.Model, fitted: list[Fitted], form: str = "linear") -> list[Prediction]:
-    """The model's scores by every fit whose corpus it was scored on; itself is left out of them."""
+    """The model's scores by every fit whose corpus it was scored on; itself is left out of them,
+    also as the published model that it is."""
     found = []
     for fit in fitted:
         bpc = model.bpc.get(fit.kind.corpus)
         if bpc is None or fit.kind.mismatch:
             continue
-        line, names = fit.line(form), [m.name for m in fit.models]
-        if model.name in names:
-            line = line.without(names.index(model.name))
+        line = fit.line_without(model, form)
         outside = not line.x.min() <= bpc <= line.x.max()
         actual = model.scores.get(fit.kind.score)
         found.append(
@@ -274,9 +281,14 @@ def power_text(law: regress.Power, x: str, at: list[float]) -> str:
         f"BPC = floor + excess * ({x} / {law.middle:.4g})^-exponent    {len(law.x)} checkpoints, "
         f"RMSE {law.rmse:.5f}, 95% intervals",
         "floor     {:.4f}  {:.4f} to {:.4f}".format(law.floor, *law.floor_interval),
-        "exponent  {:.4f}  {:.4f} to {:.4f}".format(law.exponent, *law.exponent_interval),
+        f"exponent  {law.exponent:.4f}  {_open_interval(law.exponent_interval)}",
         f"excess    {law.excess:.4f}",
     ]
+    if not law.determined:
+        lines.append(
+            "the points do not determine an exponent: the best one is at the end of those tried, "
+            "{:g} to {:g}".format(*regress.EXPONENTS)
+        )
     for where in at:
         outside = "" if law.x.min() <= where <= law.x.max() else "  outside the fitted range"
         value, low, high = law.predict(where)
@@ -284,8 +296,16 @@ def power_text(law: regress.Power, x: str, at: list[float]) -> str:
     return "\n".join(lines)
 
 
+def _open_interval(interval: tuple[float, float]) -> str:
+    """An exponent's interval, with the limit of the search where it has no end."""
+    low, high = interval
+    first, last = regress.EXPONENTS
+    told_low = f"below {first:g}" if low == -math.inf else f"{low:.4f}"
+    return f"{told_low} to " + (f"above {last:g}" if high == math.inf else f"{high:.4f}")
+
+
 def power_json(law: regress.Power, x: str, found: list, at: list[float]) -> dict:
-    """The content of `--json` of a power law."""
+    """The content of `--json` of a power law; an infinite end of an interval is written as null."""
     fields = (
         "middle",
         "floor",

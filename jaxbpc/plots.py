@@ -44,7 +44,7 @@ def scores(fitted: list, ours: list, form: str, path: pathlib.Path) -> None:
         waiting = [m for m in ours if fit.kind.corpus in m.bpc and fit.kind.score not in m.scores]
         for model in waiting if not fit.kind.mismatch else []:
             x = model.bpc[fit.kind.corpus]
-            value, low, high = line.predict(x)
+            value, low, high = fit.line_without(model, form).predict(x)
             axes.errorbar(x, value, [[value - low], [high - value]], color=_OURS, capsize=3)
             _point(axes, x, value, f"{model.name} (predicted)", _OURS, hollow=True)
         low, high = axes.get_xlim()

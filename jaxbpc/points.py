@@ -7,6 +7,8 @@ corpus of its area.
 
 import csv
 import dataclasses
+import decimal
+import functools
 import math
 import pathlib
 
@@ -18,6 +20,7 @@ from jaxbpc.errors import InputError
 # What the paper's fits call benchmarks otherwise.
 _FIT_NAMES = {"NaturalQuestions": "NQ", "MMLU": "MMLU cloze"}
 _COLUMNS = ("model", "benchmark", "score", "score_pct", "corpus", "bpc")
+_PUBLISHED_ROUNDING = 0.0005  # of three decimals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +42,21 @@ class Model:
     bpc: dict[str, float]
     scores: dict[str, float]
     ours: bool = False  # from a run or the user's scores, not the paper's
+    published: str | None = None  # its name as `published_name` has it, whatever `name` is
+
+    def is_as(self, other: "Model") -> bool:
+        """Whether both are one model, by what they are called or by the published one."""
+        same = self.published is not None and self.published == other.published
+        return same or self.name == other.name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """A BPC as a source has it, up to `rounding`."""
+
+    bpc: float
+    rounding: float
+    source: str
 
 
 def kinds() -> list[Kind]:
@@ -60,11 +78,26 @@ def _without(area: str) -> tuple[str, ...]:
     return published.NOT_IN_MATH if area == "math" else ()
 
 
+@functools.cache
+def published_name(name: str) -> str | None:
+    """What the published tables call a model of that name or hub id; None: they have no such."""
+    tables = {model.name: model.names for model in published.models()}
+    tables |= {model: (model, hub_id) for model, hub_id in published.OFF_LEADERBOARD.items()}
+    given = {name, runs.model_name(name)}
+    for model, names in tables.items():
+        aliases = {*names, *map(runs.model_name, names)}
+        if any(runs.same_name(n, alias) for n in given for alias in aliases):
+            return model
+    return None
+
+
 def paper_models() -> list[Model]:
     """The paper's models with their scores."""
     models: dict[str, Model] = {}
     for row in published.scores():
-        model = models.setdefault(row.model, Model(row.model, {}, {}))
+        if row.model not in models:
+            models[row.model] = Model(row.model, {}, {}, published=published_name(row.model))
+        model = models[row.model]
         model.bpc[published.AREAS[row.area][0]] = row.bpc
         average = f"{row.area} avg"
         model.scores[average if row.benchmark == "Average" else row.benchmark] = row.score
@@ -90,9 +123,10 @@ def _complete(model: Model) -> None:
 
 
 def of_run(run: runs.Run) -> Model:
-    """A run without scores; of its corpora, those of the paper."""
-    bpc = {name: value for name, value in run.bpc().items() if name in published.CORPORA}
-    model = Model(run.name, bpc, {}, ours=True)
+    """A run without scores; its average is that of the paper's corpora, if it has these."""
+    bpc = {name: value for name, value in run.bpc().items() if name != "average"}
+    known_as = published_name(run.results.model["path"])
+    model = Model(run.name, bpc, {}, ours=True, published=known_as)
     _complete(model)
     return model
 
@@ -100,12 +134,14 @@ def of_run(run: runs.Run) -> Model:
 def read_scores(
     path: pathlib.Path, folders: list[runs.Run], paper: bool
 ) -> tuple[list[Model], list[Kind]]:
-    """The user's scores, joined with runs and published models by name.
+    """The user's scores, joined with runs and published models by name; a published model's are of
+    its run where there is one.
 
     Args:
       path: a CSV file with the columns model, benchmark, score (a fraction) or score_pct, and where
         the paper has no such benchmark or BPC: corpus (what it is fitted against; default average)
-        and bpc (of that corpus).
+        and bpc (of that corpus). What a run, a published table or an earlier row says of a BPC
+        holds: a row may repeat it, rounded.
       paper: the paper's own scores are used beside these.
 
     Returns:
@@ -117,6 +153,7 @@ def read_scores(
     found: dict[str, Model] = {}
     extra: dict[str, Kind] = {}
     asked = []
+    said: dict[tuple[str, str], list[_Said]] = {}
     for line, row in _rows(path):
         where, given = f"{path}:{line}", row["model"].strip()
         model = _known(given, folders, paper)
@@ -129,7 +166,11 @@ def read_scores(
             )
         model.scores[benchmark] = _score(row, where)
         if row.get("bpc"):
-            model.bpc[corpus] = _number(row["bpc"], f"{where}: bpc")
+            key = model.name, corpus
+            if key not in said:
+                said[key] = _known_bpc(model, corpus, folders)
+            said[key] = _agreed(_row_bpc(row["bpc"], where), said[key], f"{given!r} on {corpus}")
+            model.bpc.setdefault(corpus, said[key][0].bpc)
         asked.append((where, given, model, corpus))
     for model in found.values():
         _complete(model)
@@ -172,15 +213,46 @@ def _known(name: str, folders: list[runs.Run], paper: bool) -> Model:
             runs.same_name(name, n) for n in (run.name, run.folder.name, run.results.model["path"])
         ):
             return of_run(run)
-    if paper:
-        for model in paper_models():
-            if runs.same_name(name, model.name):
-                return model
-    for row in published.leaderboard():
-        names = next(m.names for m in published.models() if m.name == row.model)
-        if any(runs.same_name(name, alias) for n in names for alias in (n, runs.model_name(n))):
-            return Model(row.model, dict(row.bpc), {}, ours=True)
-    return Model(name, {}, {}, ours=True)
+    known_as = published_name(name)
+    if known_as is None:
+        return Model(name, {}, {}, ours=True)
+    models = [model for model in map(of_run, folders) if model.published == known_as]
+    if len(models) == 1:  # of several, say in two dtypes, none is meant
+        return models[0]
+    for model in paper_models() if paper else []:
+        if model.published == known_as:
+            return model
+    bpc = next((dict(row.bpc) for row in published.leaderboard() if row.model == known_as), {})
+    return Model(known_as, bpc, {}, ours=True, published=known_as)
+
+
+def _known_bpc(model: Model, corpus: str, folders: list[runs.Run]) -> list[_Said]:
+    """What the model's run says of its BPC, else what the published tables do."""
+    for run in folders:
+        if run.name == model.name and corpus in model.bpc:
+            return [_Said(model.bpc[corpus], 0, run.given or str(run.folder))]
+    tables = [("the paper's table", m.bpc) for m in paper_models() if m.is_as(model)]
+    tables += [(t.source, t.bpc) for t in published.leaderboard() if t.model == model.published]
+    return [_Said(bpc[corpus], _PUBLISHED_ROUNDING, name) for name, bpc in tables if corpus in bpc]
+
+
+def _row_bpc(text: str, where: str) -> _Said:
+    bpc = _number(text, f"{where}: bpc", positive=True)
+    last_digit = int(decimal.Decimal(text).as_tuple().exponent)
+    return _Said(bpc, 10.0**last_digit / 2, where)
+
+
+def _agreed(row: _Said, said: list[_Said], what: str) -> list[_Said]:
+    """What is said of a BPC, by the row where nothing was. Raises InputError where they differ."""
+    if not said:
+        return [row]
+    # Of tables that differ, one is enough.
+    if any(abs(row.bpc - one.bpc) <= row.rounding + one.rounding + 1e-9 for one in said):
+        return said
+    raise InputError(
+        f"{row.source}: the BPC of {what} is {row.bpc:g} here, {said[0].bpc:g} in "
+        f"{said[0].source}: leave bpc empty, or give another model another name"
+    )
 
 
 def _benchmark(row: dict[str, str], extra: dict[str, Kind], where: str) -> tuple[str, str]:
@@ -210,19 +282,23 @@ def _score(row: dict[str, str], where: str) -> float:
     return score
 
 
-def _number(text: str, where: str, most: float = math.inf) -> float:
+def _number(text: str, where: str, most: float = math.inf, positive: bool = False) -> float:
     try:
         value = float(text)
-        if not 0 <= value <= most or value == math.inf:
+        if not 0 <= value <= most or value == math.inf or (positive and not value):
             raise ValueError(text)
         return value
     except ValueError:
         limit = "" if most == math.inf else f" to {most}"
-        raise InputError(f"{where} is {text!r}: give a number from 0{limit}")
+        wanted = "a positive number" if positive else f"a number from 0{limit}"
+        raise InputError(f"{where} is {text!r}: give {wanted}")
 
 
 def of_kind(kind: Kind, models: list[Model]) -> tuple[list[Model], np.ndarray, np.ndarray]:
-    """(models, their BPC [n], their scores [n]) that a fit goes through."""
+    """(models, their BPC [n], their scores [n]) that a fit goes through.
+
+    A published model that is there with the user's own score too has that point alone.
+    """
     found = [
         model
         for model in models
@@ -230,5 +306,7 @@ def of_kind(kind: Kind, models: list[Model]) -> tuple[list[Model], np.ndarray, n
         and kind.corpus in model.bpc
         and (model.ours or model.name not in kind.without)
     ]
+    own = {model.published for model in found if model.ours}
+    found = [model for model in found if model.ours or model.published not in own]
     x = np.array([model.bpc[kind.corpus] for model in found])
     return found, x, np.array([model.scores[kind.score] for model in found])

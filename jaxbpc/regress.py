@@ -7,7 +7,8 @@ come from the hat matrix, without fitting again.
 A power law y = floor + excess * (x / middle)^-exponent, with the middle of the x, for losses over
 size or data; floor and excess are not negative. Only the exponent is searched for, the rest is
 linear. Intervals come from the profile of the squared error (F of 1 and n - 3 degrees of freedom),
-for they are lopsided where few points say little about the floor; the floor is the curve's value at
+for they are lopsided where few points say little about the floor; the exponent's is open where it
+reaches the end of those that are tried, 0.001 to 10. The floor is the curve's value at
 infinity, so that one profile serves it and any prediction.
 Source: Draper and Smith, Applied Regression Analysis, 1998, chapters 1, 8; Bates and Watts,
 Nonlinear Regression Analysis, 1988, chapter 6.
@@ -59,10 +60,12 @@ class Line:
         value = self.at(x)
         return value, float(value - half), float(value + half)
 
-    def without(self, index: int) -> "Line":
-        """The line through all points but one."""
-        keep = np.arange(len(self.x)) != index
-        return fit_line(self.x[keep], self.y[keep], self.logarithmic)
+    def without(self, *indices: int) -> "Line":
+        """The line through all points but these. Raises InputError where fewer than 3 are left."""
+        if not indices:
+            return self
+        x, y = np.delete(self.x, indices), np.delete(self.y, indices)
+        return fit_line(x, y, self.logarithmic)
 
     def _noise(self) -> float:
         n = len(self.x)
@@ -102,12 +105,16 @@ def _square(u: np.ndarray) -> float:
 
 
 # What the exponent is searched among.
-_LOG_EXPONENTS = np.linspace(math.log(1e-3), math.log(10), 300)
+EXPONENTS = 1e-3, 10.0
+_LOG_EXPONENTS = np.linspace(math.log(EXPONENTS[0]), math.log(EXPONENTS[1]), 300)
 
 
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """y = floor + excess * (x / middle)^-exponent. Intervals are (low, high) at 95%."""
+    """y = floor + excess * (x / middle)^-exponent. Intervals are (low, high) at 95%.
+
+    An end of the exponent's is infinite where no exponent that is tried ends it: it is open there.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -118,6 +125,7 @@ class Power:
     rmse: float
     floor_interval: tuple[float, float]
     exponent_interval: tuple[float, float]
+    determined: bool  # none beyond those that are tried would be a better exponent
 
     def at(self, x):
         """The curve's value at `x`, a number or an array."""
@@ -158,8 +166,10 @@ def fit_power(x: np.ndarray, y: np.ndarray, of: str = "size") -> Power:
         return float(error(np.exp([log_exponent]))[0]) - limit
 
     ends = [
-        optimize.brentq(beyond, *sorted((math.log(best), end))) if beyond(end) > 0 else end
-        for end in (_LOG_EXPONENTS[0], _LOG_EXPONENTS[-1])
+        math.exp(optimize.brentq(beyond, *sorted((math.log(best), end))))
+        if beyond(end) > 0
+        else outside
+        for end, outside in ((_LOG_EXPONENTS[0], -math.inf), (_LOG_EXPONENTS[-1], math.inf))
     ]
     return Power(
         x,
@@ -170,7 +180,9 @@ def fit_power(x: np.ndarray, y: np.ndarray, of: str = "size") -> Power:
         best,
         math.sqrt(least / len(x)),
         _value_interval(z, y, math.inf, floor),
-        (math.exp(ends[0]), math.exp(ends[1])),
+        (ends[0], ends[1]),
+        # By the error: where steep curves are all alike, the best one is of chance digits.
+        bool(error(np.array(EXPONENTS)).min() > least * (1 + 1e-9)),
     )
 
 

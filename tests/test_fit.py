@@ -1,7 +1,9 @@
 """The paper's fits from its tables; one's own scores and runs beside them; the command."""
 
+import csv
 import json
 import math
+import pathlib
 import subprocess
 import sys
 
@@ -65,8 +67,21 @@ def test_published_tables():
     assert {row.model for row in published.leaderboard()} == {m.name for m in published.models()}
 
 
+def paper_table(area, without=""):
+    """(BPC, average score) of the paper's models but one, by its table; of an area or `overall`."""
+    path = pathlib.Path(published.__file__).parent / "benchmarks.csv"
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["benchmark"] == "Average"]
+    areas = [area] if area in published.AREAS else list(published.AREAS)
+    by_model = {row["model"]: [] for row in rows if row["model"] != without}
+    for row in rows:
+        if row["area"] in areas and row["model"] in by_model:
+            by_model[row["model"]].append((float(row["bpc"]), float(row["score_pct"]) / 100))
+    return np.array([np.mean(v, 0) for v in by_model.values() if len(v) == len(areas)]).T
+
+
 def test_a_model_of_the_paper_is_predicted(tmp_path):
-    """Mistral-7b's BPC gives the score that the lines have there."""
+    """Mistral-7b's BPC gives the score that lines through the other models have there."""
     row = next(r for r in published.leaderboard() if r.model == "Mistral-7b")
     bpc = {c: row.bpc[c] for c in published.CORPORA}
     folder = run_folders.write_paper_run(tmp_path / "run", bpc, path="mistralai/Mistral-7B-v0.1")
@@ -74,13 +89,115 @@ def test_a_model_of_the_paper_is_predicted(tmp_path):
     fitted, ours = fit.fit_scores(runs, None)
     found = {p.fit: p for p in fit.predict(ours[0], fitted)}
     assert list(found) == [n for n in published.fits() if not n.startswith("mismatch")]
+    for name, n in zip(AVERAGES[:3], (18, 18, 27), strict=True):
+        x, y = paper_table(name.removesuffix(" avg"), "Mistral-7b")
+        assert len(x) == n
+        want = np.polyval(np.polyfit(x, y, 1), found[name].bpc)
+        assert found[name].score == pytest.approx(want, abs=1e-9)
     for name in AVERAGES:
-        slope, intercept = LINES[name]
-        assert found[name].score == pytest.approx(slope * found[name].bpc + intercept, abs=2e-4)
         assert found[name].low < found[name].score < found[name].high
         assert not found[name].outside
         assert found[name].actual is None
     assert fit.warnings(runs, list(found.values())) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "meta-llama/Llama-2-13b-hf",
+        "/models/Llama-2-13b",
+        "llama-2-13B.gguf",
+        "models--meta-llama--Llama-2-13b-hf/snapshots/0f",
+    ],
+)
+def test_a_published_model_is_left_out_of_its_own_prediction(tmp_path, path):
+    """As when the model is none of the paper's: the same fits without its row."""
+    bpc = {"commoncraw": 0.59, "python": 0.45, "arxiv_math": 0.45}
+    runs = fit.runs.read([str(run_folders.write_paper_run(tmp_path / "run", bpc, path=path))])
+    fitted, ours = fit.fit_scores(runs, None)
+    found = {p.fit: p for p in fit.predict(ours[0], fitted)}
+    assert len(fitted[0].models) == 19
+    want = np.polyval(
+        np.polyfit(*paper_table("overall", "Llama-2-13b"), 1), np.mean([*bpc.values()])
+    )
+    assert found["overall"].score == pytest.approx(want, abs=1e-9)
+    x, y = paper_table("coding", "Llama-2-13b")
+    want = np.polyval(np.polyfit(np.log(x), y, 1), np.log(0.45))
+    curves = {p.fit: p for p in fit.predict(ours[0], fitted, "logarithmic")}
+    assert curves["coding avg"].score == pytest.approx(want, abs=1e-9)
+    # Another model of its BPC and size is none of them: it is predicted by all.
+    folder = run_folders.write_paper_run(tmp_path / "other", bpc, path="me/tuned")
+    fitted, ours = fit.fit_scores(fit.runs.read([str(folder)]), None)
+    want = np.polyval(np.polyfit(*paper_table("overall"), 1), np.mean([*bpc.values()]))
+    assert fit.predict(ours[0], fitted)[0].score == pytest.approx(want, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["Llama-2-13b-hf", "Llama-2-13b", "meta-llama/Llama-2-13b-hf"])
+def test_a_run_with_scores_takes_the_place_of_the_published_point(tmp_path, name):
+    bpc = {"commoncraw": 0.59, "python": 0.334, "arxiv_math": 0.475}
+    path = "meta-llama/Llama-2-13b-hf"
+    runs = fit.runs.read([str(run_folders.write_paper_run(tmp_path / "run", bpc, path=path))])
+    text = f"model,benchmark,score_pct\n{name},HellaSwag,60\n"
+    fitted, ours = fit.fit_scores(runs, scores(tmp_path, text))
+    by_name = {f.kind.name: f for f in fitted}
+    through = [m.name for m in by_name["HellaSwag"].models]
+    assert len(through) == 19
+    assert through[-1] == "Llama-2-13b-hf"
+    assert "Llama-2-13b" not in through
+    assert (by_name["HellaSwag"].linear.x[-1], by_name["HellaSwag"].linear.y[-1]) == (0.59, 0.6)
+    # Of other scores the paper's are all that there is; it is left out of the run's prediction.
+    assert "Llama-2-13b" in [m.name for m in by_name["ARC-C"].models]
+    assert len(by_name["ARC-C"].models) == 19
+    found = {p.fit: p for p in fit.predict(ours[0], fitted)}
+    want = np.polyval(np.polyfit(*paper_table("knowledge", "Llama-2-13b"), 1), 0.59)
+    assert found["knowledge avg"].score == pytest.approx(want, abs=1e-9)
+
+
+def test_scores_by_hub_id_are_of_the_papers_model(tmp_path):
+    """Its own scores stay in the paper's fits."""
+    text = "model,benchmark,score\nmeta-llama/Llama-2-13b-hf,BBH,0.47\n"
+    fitted, _ = fit.fit_scores([], scores(tmp_path, text))
+    assert [len(f.models) for f in fitted if f.kind.name in AVERAGES] == [19, 19, 28, 19]
+
+
+def test_two_runs_of_a_published_model(tmp_path):
+    """Neither is predicted by the other, and scores by the model's name are of neither."""
+    bpc = {"commoncraw": 0.581, "python": 0.334, "arxiv_math": 0.475}
+    folders = [run_folders.write_paper_run(tmp_path / n, bpc, path="x/Yi-6B") for n in "ab"]
+    runs = fit.runs.read([str(folder) for folder in folders])
+    text = "model,benchmark,score_pct\na,HumanEval,1\nYi-6b,BBH,50\n"
+    fitted, ours = fit.fit_scores(runs, scores(tmp_path, text))
+    assert [m.name for m in ours] == ["a", "b"]
+    human_eval = next(f for f in fitted if f.kind.name == "HumanEval")
+    through = [m.name for m in human_eval.models]
+    assert (len(through), through[-1]) == (28, "a")
+    one, other = (next(p for p in fit.predict(m, fitted) if p.fit == "HumanEval") for m in ours)
+    assert one.score == other.score
+
+
+@pytest.mark.parametrize(
+    ("name", "known_as"),
+    [
+        ("codellama/CodeLlama-13b-hf", "Codellama-13b"),
+        ("deepseek-ai/deepseek-math-7b-base", "Deepseek-math-7b"),
+        ("EleutherAI/llemma_34b", "Llemma-34b"),
+        ("mistralai/Mixtral-8x7B-v0.1", "Mixtral-8x7B"),
+        ("mixtral-8x7b", "Mixtral-8x7B"),
+        ("huggyllama/llama-7b", "Llama-1-7b"),
+        ("meta-llama/Llama-2-13b-chat-hf", None),
+        ("me/mine", None),
+    ],
+)
+def test_names_of_published_models(name, known_as):
+    assert points.published_name(name) == known_as
+
+
+def test_every_model_of_the_paper_is_one_published_model():
+    known = [model.published for model in points.paper_models()]
+    assert None not in known
+    assert len(set(known)) == len(known)
+    for model in published.models():
+        assert {points.published_name(name) for name in model.names} == {model.name}
 
 
 def test_what_speaks_against_a_prediction(tmp_path):
@@ -155,6 +272,73 @@ def test_scores_at_fault(tmp_path, text, message):
         fit.fit_scores([], scores(tmp_path, text))
 
 
+PUBLISHED_RUN = {"commoncraw": 0.581, "python": 0.45, "arxiv_math": 0.475}
+
+
+@pytest.mark.parametrize(
+    ("rows", "paper", "message"),
+    [
+        # An earlier row; the run's own; the published tables'.
+        (["m1,Foo,10,python,0.50", "m1,Bar,11,python,0.90"], False, r"csv:3: .* 0\.5 in .*csv:2: "),
+        (
+            ["mine,Foo,10,python,0.30"],
+            True,
+            r"csv:2: .*'mine' on python is 0\.3 here, 0\.45 in .*run",
+        ),
+        (["mine,Foo,10,python,0.4511"], True, r"csv:2: .* 0\.45 in .*run: leave bpc empty"),
+        (["mine,Foo,10,,0.9"], True, r"csv:2: .* on average is 0\.9 here, 0\.502 in .*run"),
+        (["mine,Foo,10,news,0.7"], True, r"csv:2: .* on news is 0\.7 here, 0\.8 in .*run"),
+        (["Llama-2-7b,Foo,10,,0.9"], True, r"csv:2: .* 0\.488667 in the paper's table"),
+        (["Llama-2-7b,Foo,10,,0.9"], False, r"csv:2: .* 0\.488667 in the paper's table"),
+        (
+            ["huggyllama/llama-7b,Foo,10,python,0.40"],
+            True,
+            r"csv:2: .* 0\.379 in the paper's table",
+        ),
+        (["Llama-3-8b,Foo,10,python,0.27"], True, ""),
+        (["Llama-3-8b,Foo,10,python,0.270"], True, r"csv:2: .* 0\.268 in hkust-nlp"),
+        (["Codellama-13b,Foo,10,python,0.30"], False, r"csv:2: .* 0\.251 in the paper's table"),
+        *(
+            ([f"m1,Foo,10,python,{bpc}"], True, rf"csv:2: bpc is '{bpc}': give a positive number")
+            for bpc in ("0", "-0.5", "nan", "inf", "1e999", "1e-999", "half")
+        ),
+    ],
+)
+def test_a_bpc_that_contradicts_what_is_known(tmp_path, rows, paper, message):
+    corpora = {name: run_folders.given(bpc) for name, bpc in PUBLISHED_RUN.items()}
+    corpora["news"] = run_folders.given(0.8)
+    runs = fit.runs.read(
+        [str(run_folders.write_results(tmp_path / "run", corpora, path="me/mine"))]
+    )
+    path = scores(tmp_path, "\n".join(["model,benchmark,score_pct,corpus,bpc", *rows]))
+    if not message:
+        points.read_scores(pathlib.Path(path), runs, paper)
+        return
+    with pytest.raises(InputError, match=message) as told:
+        points.read_scores(pathlib.Path(path), runs, paper)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("bpc", ["0.45", "0.450", "0.5", " 0.45 ", "4.5e-1", ""])
+def test_a_bpc_that_is_repeated_changes_nothing(tmp_path, bpc):
+    """The run's digits hold, as do a published table's, and an earlier row's."""
+    runs = fit.runs.read(
+        [str(run_folders.write_paper_run(tmp_path / "run", PUBLISHED_RUN, path="me/mine"))]
+    )
+    rows = [
+        f"mine,Foo,10,python,{bpc}",
+        "Qwen-1.5-32b,Foo,20,python,0.2584",  # OpenCompass's; the paper's is 0.257
+        "m1,Foo,10,python,0.612",
+        "m1,Bar,10,python,0.61",
+        "m1,Baz,10,python,",
+    ]
+    path = scores(tmp_path, "\n".join(["model,benchmark,score_pct,corpus,bpc", *rows]))
+    models, _ = points.read_scores(pathlib.Path(path), runs, paper=True)
+    assert [m.bpc["python"] for m in models] == [0.45, 0.257, 0.612]
+    fitted, _ = fit.fit_scores(runs, path)
+    assert fitted[0].linear.pearson == pytest.approx(published.fits()["overall"].pearson, abs=0.001)
+
+
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "jaxbpc.fit", *map(str, arguments)],
@@ -205,6 +389,21 @@ def test_the_power_command(tmp_path):
         want = 0.4 + 0.3 * 1000**-0.25
         assert found["predictions"][0]["bpc"] == pytest.approx(want, abs=1e-6)
         assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_exponent_that_the_points_do_not_determine(tmp_path):
+    rows = ["1e8,0.9", "2e8,0.5", "4e8,0.5001", "8e8,0.4999", "16e8,0.5"]
+    (tmp_path / "steep.csv").write_text("\n".join(["parameters,bpc", *rows]))
+    data, plot = tmp_path / "law.json", tmp_path / "law.svg"
+    done = command("power", tmp_path / "steep.csv", "--json", data, "--plot", plot)
+    assert done.returncode == 0, done.stderr
+    assert "exponent  10.0000  8.2148 to above 10\n" in done.stdout
+    told = [line for line in done.stdout.splitlines() if "do not determine an exponent" in line]
+    assert len(told) == 1
+    low, high = json.loads(data.read_text())["exponent_interval"]
+    assert low == pytest.approx(8.2148, abs=1e-4)
+    assert high is None
+    assert "floor" in plot.read_text()
 
 
 def test_bpc_that_does_not_fall_is_no_power_law(tmp_path):

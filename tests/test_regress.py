@@ -113,6 +113,46 @@ def test_a_pure_power_law_has_no_floor():
     assert law.predict(1e14)[0] > 0
 
 
+def f_ratio(x, y, exponent, best):
+    """By how much an exponent's squared error is more than the best's, as F has it."""
+
+    def error(e):
+        basis = np.stack([np.ones(len(x)), (x / x[0]) ** -e], 1)
+        return np.linalg.lstsq(basis, y, rcond=None)[1][0]
+
+    return (error(exponent) / error(best) - 1) * (len(x) - 3)
+
+
+STEEP = np.array([1e8, 2e8, 4e8, 8e8, 16e8]), np.array([0.9, 0.5, 0.5001, 0.4999, 0.5])
+
+
+def test_an_exponents_interval_is_open_where_no_exponent_ends_it():
+    """Steps down at once: the steeper the better, whatever is tried."""
+    law = regress.fit_power(*STEEP)
+    low, high = law.exponent_interval
+    assert (high, law.determined) == (np.inf, False)
+    assert f_ratio(*STEEP, 100, 10) < 0
+    # Bounded where it is found: Student's quantile, squared, is F's.
+    assert f_ratio(*STEEP, low, 10) == pytest.approx(stats.t.ppf(0.975, 2) ** 2, rel=1e-6)
+
+
+def test_a_determined_exponent_may_have_an_open_interval():
+    """Falls ever faster, as no power law does: any exponent is about as bad."""
+    law = regress.fit_power(STEEP[0], np.array([0.5, 0.501, 0.4, 0.3, 0.1]))
+    assert law.determined
+    assert law.exponent_interval == (-np.inf, np.inf)
+    sure = regress.fit_power(SIZES, curve(SIZES) + 1e-4 * np.cos(SIZES))
+    assert sure.determined
+    assert np.isfinite(sure.exponent_interval).all()
+
+
+def test_steep_curves_that_are_all_alike_determine_no_exponent():
+    """Of points this far apart all exponents near the end have one error, to the last digits."""
+    law = regress.fit_power(np.geomspace(1e8, 1e12, 5), STEEP[1])
+    assert not law.determined
+    assert law.exponent_interval[1] == np.inf
+
+
 @pytest.mark.parametrize("x", [[1e8, 1e9, 1e10], [1e8, 1e9, 1e9, 1e10], [-1, 1, 2, 3]])
 def test_too_little_for_a_power_law(x):
     with pytest.raises(InputError, match="4 checkpoints"):

@@ -25,6 +25,22 @@ AREAS = {
 }
 # Models that the paper leaves out of its mathematical fits: they were tuned on such exercises.
 NOT_IN_MATH = ("Qwen-7b", "Qwen-14b", "Qwen-72b")
+# Models with benchmark scores that the leaderboard lacks → their hub ids.
+OFF_LEADERBOARD = {
+    "Codellama-7b": "codellama/CodeLlama-7b-hf",
+    "Codellama-13b": "codellama/CodeLlama-13b-hf",
+    "Codellama-34b": "codellama/CodeLlama-34b-hf",
+    "Deepseek-coder-1.3b": "deepseek-ai/deepseek-coder-1.3b-base",
+    "Deepseek-coder-6.7b": "deepseek-ai/deepseek-coder-6.7b-base",
+    "Deepseek-coder-33b": "deepseek-ai/deepseek-coder-33b-base",
+    "Deepseek-math-7b": "deepseek-ai/deepseek-math-7b-base",
+    "Jamba-52b": "ai21labs/Jamba-v0.1",
+    "Llemma-7b": "EleutherAI/llemma_7b",
+    "Llemma-34b": "EleutherAI/llemma_34b",
+    "Starcoder2-7b": "bigcode/starcoder2-7b",
+    "Starcoder2-15b": "bigcode/starcoder2-15b",
+    "StarcoderBase": "bigcode/starcoderbase",
+}
 
 
 @dataclasses.dataclass(frozen=True)
