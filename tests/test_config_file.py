@@ -47,7 +47,7 @@ def test_the_last_of_a_list_counts(tmp_path):
     done = show(tmp_path, GOOD, *flags)
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)["data"]
-    assert (data["corpora"], data["dir"]) == (["aa", "cc"], "d")
+    assert (data["corpora"], data["dir"]) == (["aa,cc"], "d")
 
 
 @pytest.mark.parametrize(

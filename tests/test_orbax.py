@@ -254,6 +254,23 @@ def test_a_tree_that_others_wrote(models, tmp_path, part):
     same(loaded(folder, (1, 8, 1))[0], loaded(models / "hf")[0])
 
 
+@pytest.mark.parametrize("holders", [["params"], ["params", "params"]], ids=len)
+def test_a_trainings_state(models, tmp_path, holders):
+    """Its parameters are read; the optimizer's are not, and what is neither is refused."""
+    tree = tensors_of(models)
+    moments = {name: np.zeros_like(value) for name, value in tree.items()}
+    for holder in holders:
+        tree = {holder: tree}
+    state = tree | {"opt_state": [{"mu": moments}], "step": np.int64(7)}
+    for name, given in (("ox", state), ("odd", state | {"ema": moments})):
+        with ocp.PyTreeCheckpointer() as writer:
+            writer.save(tmp_path / name / "default", given)
+        shutil.copy(models / "hf" / "config.json", tmp_path / name)
+    same(loaded(tmp_path / "ox", (1, 8, 1))[0], loaded(models / "hf")[0])
+    with pytest.raises(InputError, match=r"extra.*ema\.model"):
+        loaded(tmp_path / "odd")
+
+
 def test_tensors_that_do_not_fit(models, tmp_path):
     tensors = tensors_of(models)
     tensors["model.norm.weight"] = np.ones(33, np.float32)

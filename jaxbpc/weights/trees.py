@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,7 +41,7 @@ def renamed(stored: Stored, folder: pathlib.Path, family: Any, arch: Arch) -> St
     found = [(_places(tree, arch, stored), tree) for tree in getattr(family, "TREES", ())]
     places, tree = max(found, key=lambda each: len(each[0]), default=({}, None))
     if tree is None or not places:
-        return stored
+        return _parameters(stored)
     _check(stored, folder, tree, arch)
     tensors = {}
     for name, place in places.items():
@@ -49,6 +50,24 @@ def renamed(stored: Stored, folder: pathlib.Path, family: Any, arch: Arch) -> St
         file, shape = whole.file / place.name, _shape(place.moved, arch)
         tensors[name] = Tensor(file, shape, _dtype(place.moved, whole, arch))
     return Stored(tensors, _Reader(stored, places, arch).read)
+
+
+# What a training's state holds beside its parameters.
+_PARAMETERS, _STATE = "params.", re.compile(r"(opt_state|opt|optimizer|step|rngs?)(\.|$)")
+
+
+def _parameters(stored: Stored) -> Stored:
+    """A training's state → its parameters by their own names; what is none as it is."""
+    kept = {name for name in stored.tensors if name.startswith(_PARAMETERS)}
+    if not kept or not all(_STATE.match(name) for name in stored.tensors.keys() - kept):
+        return stored
+
+    def read(wanted: Wanted) -> dict[str, jax.Array]:
+        found = stored.read({_PARAMETERS + name: array for name, array in wanted.items()})
+        return {name.removeprefix(_PARAMETERS): array for name, array in found.items()}
+
+    tensors = {name.removeprefix(_PARAMETERS): stored.tensors[name] for name in kept}
+    return _parameters(Stored(tensors, read))
 
 
 class _Reader:
