@@ -42,6 +42,9 @@ def main() -> None:
     # Compiling needs no chip, and asking for one that is in use would fail.
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    # The TPU's library looks for the host that it runs on, and says at length that there is none.
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     from jaxbpc import config as config_lib
     from jaxbpc import estimate, topology
     from jaxbpc.weights import load, source

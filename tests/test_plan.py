@@ -218,7 +218,11 @@ def test_search(model, tmp_path):
 
 @pytest.mark.parametrize(
     ("topology", "told"),
-    [(None, "--topology is missing"), ("v5e", "give generation:shape"), ("v9z:2x2", "v9z:2x2")],
+    [
+        (None, "--topology is missing"),
+        ("v5e", "give generation:shape"),
+        ("v9z:2x2", "give one of v4, v5e"),
+    ],
 )
 def test_no_such_topology(model, topology, told):
     made = command(*model(LLAMA), *([f"--topology={topology}"] if topology else []))
