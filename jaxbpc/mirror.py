@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 INDEX = "mirror.json"
 EVERY_S = 30.0
+_ANSWER_S = 60.0  # without a network its library would try for many minutes
 LOST_S = 100.0  # a run that wrote nothing for so long is dead
 
 
@@ -172,7 +173,7 @@ def _cache(kind: str, url: str) -> pathlib.Path:
 
 def _index(store: Any) -> dict[str, Any] | None:
     """The index, if there is one."""
-    read = store.read(INDEX).result()
+    read = store.read(INDEX).result(timeout=_ANSWER_S)
     if read.state != "value":
         return None
     index = json.loads(read.value)
