@@ -74,12 +74,11 @@ def find(
     if bool(pattern) == bool(revisions):
         raise InputError("give --checkpoints or --revisions, one of them")
     if pattern:
-        folders = _folders(config.model.path, pattern)
-        fields = {folder.name: {"model.path": str(folder)} for folder in folders}
+        fields = _by_folder(config, pattern)
     else:
-        fields = {name: {"model.revision": name} for name in revisions or []}
+        fields = [(name, {"model.revision": name}) for name in revisions or []]
     found = []
-    for name, own in fields.items():
+    for name, own in fields:
         copy = config.copy_and_resolve_references()
         copy.unlock()
         copy.update_from_flattened_dict(own)
@@ -145,6 +144,35 @@ def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, f
         raise
 
 
+def _by_folder(config, pattern: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, fields) of each folder. A name is a path without the pattern's end, such as /hf."""
+    end = list(pathlib.PurePosixPath(pattern).parts)
+    n_end = 0
+    # What the pattern spells out, not what happens to be alike now: names stay as a series grows.
+    while end[1:] and not re.search(r"[*?\[]", end[-1]) and training.of_name(end[-1])[0] is None:
+        end.pop()
+        n_end += 1
+    fields = []
+    for folder in _folders(config.model.path, pattern):
+        parts = folder.relative_to(source.place(config.model.path)).parts
+        parts = parts[: len(parts) - n_end]
+        own = {"model.path": str(folder)}
+        if training.of_name(folder.name) == (None, None):
+            own |= _above(config, parts)
+        fields.append(("-".join(parts), own))
+    return fields
+
+
+def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of how far a checkpoint is, by the last folder of its path that tells it."""
+    for i, name in enumerate(reversed(parts)):
+        step, seen = training.of_name(name)
+        if (step, seen) != (None, None) and not (i and name.isdigit()):  # further up, say a year
+            seen = seen if config.training.tokens_per_step is None else None
+            return {"training.step": step, "training.tokens": seen}
+    return {}
+
+
 def _folders(path: str, pattern: str) -> list[Any]:
     """The folders of a pattern. Raises InputError where there are none."""
     place = source.place(path)
@@ -153,11 +181,15 @@ def _folders(path: str, pattern: str) -> list[Any]:
     found = [
         folder
         for folder in place.glob(pattern)
-        if folder.is_dir() and not folder.name.startswith(".") and "-tmp-" not in folder.name
+        if folder.is_dir() and not any(map(_is_unfinished, folder.relative_to(place).parts))
     ]
     if not found:
         raise InputError(f"{path} has no folder {pattern!r}: give a pattern such as step*")
     return found
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or "-tmp-" in name
 
 
 def _told(config) -> tuple[int | None, float | None]:

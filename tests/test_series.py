@@ -240,6 +240,36 @@ def test_a_workdir_is_of_one_kind(place, file, words):
         start(config, place / "run")
 
 
+@pytest.mark.parametrize(
+    ("folders", "pattern", "names"),
+    [
+        (["step9/hf", "step10/hf"], "*/hf", {"step9": 9, "step10": 10}),
+        (["run1/step9/hf", "run2/step9/hf"], "*/step*/hf", {"run1-step9": 9, "run2-step9": 9}),
+        (["run1/step9/hf"], "*/step9/hf", {"run1-step9": 9}),
+        (["step9/a", "step9/b"], "step*/*", {"step9-a": 9, "step9-b": 9}),
+        (["2024/last/hf", "2024/7/hf"], "2024/*/hf", {"2024-last": None, "2024-7": 7}),
+        (["step9", "step9-tmp-1/step10"], "**/step*", {"step9": 9}),
+    ],
+    ids=str,
+)
+def test_folders_go_by_their_paths(folders, pattern, names, tmp_path):
+    """None hides another of the same name; the step is of the last folder that tells one."""
+    for folder in folders:
+        (tmp_path / "model" / folder).mkdir(parents=True)
+    found = series.find(make_config(tmp_path), pattern)
+    assert {c.name: c.to_json()["step"] for c in found} == names
+    tokens = [step and 1000 * step for step in names.values()]
+    assert [c.to_json()["tokens"] for c in found] == tokens
+    assert len({c.config.model.path for c in found}) == len(names)
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    for folder in ("a/b", "a-b"):
+        (tmp_path / "model" / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match="same name"):
+        series.find(make_config(tmp_path), "**/*b")
+
+
 def test_revisions_go_by_their_steps(tmp_path):
     config = make_config(tmp_path, model__path="owner/model")
     found = series.find(config, revisions=["step10", "main", "step9"])
