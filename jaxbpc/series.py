@@ -219,14 +219,6 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     now = [want[group] for group in groups] + [sha256]
     now += [tokens.tokenizer_fingerprint(tokenizer_folder(settings))]
     now += [str(layout.dtype_on(settings.model_dtype, jax.devices()[0]))]
-    local = source.place(settings.model_path)
-    try:
-        return told == now and (not local.is_dir() or _changed_s(local) < path.stat().st_mtime)
-    except OSError:
-        return False
-
-
-def _changed_s(folder: pathlib.Path) -> float:
-    """When something in a folder changed last, by the file system's clock."""
-    config = source.holder(folder, "config.json") / "config.json"
-    return max(path.stat().st_ctime for path in [config, folder, *folder.rglob("*")])
+    told += [have.runs[-1].get("files") if have.runs else None]
+    now += [lives.files_state(settings.model_path)]
+    return told == now

@@ -143,6 +143,47 @@ def test_a_failed_one_is_named_and_the_rest_goes_on(place):
     assert len(score(config, workdir)) == len(STEPS)
 
 
+def overwrite(place, name, by):
+    """Puts the weights of another checkpoint in the place of one's, as a training loop does."""
+    folders = [place / "model" / folder for folder in (by, name)]
+    files = [folder / "model.safetensors" for folder in folders]
+    files[1].write_bytes(files[0].read_bytes())
+
+
+@pytest.mark.parametrize("when", ["loaded", "scored"])
+def test_what_is_overwritten_while_it_is_scored_is_not_done(place, monkeypatch, when):
+    """Changed as it is loaded, nobody knows what was; later, it is another checkpoint."""
+    module, name = (load, "load") if when == "loaded" else (evaluate, "_score_all")
+    plain = getattr(module, name)
+
+    def and_overwrite(*arguments):
+        found = plain(*arguments)
+        overwrite(place, "step8", "step9")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, and_overwrite)
+        failed = score(make_config(place), place / "run", "step8")
+    assert bool(failed) == (when == "loaded")
+    assert all("step8: its files changed while they were loaded" in error for _, error in failed)
+    failed = score(make_config(place), place / "run", "step8")
+    assert bool(failed) == (when == "scored")
+    assert all("weights differ" in error for _, error in failed)
+
+
+def test_a_link_that_leads_elsewhere_is_not_done(place):
+    link = place / "model" / "step_latest"
+    link.symlink_to("step9")
+    assert not score(make_config(place), place / "run", "step_latest")
+    before = times(place / "run")
+    assert not score(make_config(place), place / "run", "step_latest")
+    assert times(place / "run") == before
+    link.unlink()
+    link.symlink_to("step8")
+    (failed,) = score(make_config(place), place / "run", "step_latest")
+    assert "weights differ" in failed[1]
+
+
 @pytest.mark.long
 def test_orbax_steps_by_the_command(place):
     """Stopped by a signal, started again; the table; the report of what is there."""
