@@ -7,22 +7,34 @@ training loop that writes its own results. It may be read while it grows.
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 from jaxbpc import mirror, runs
 from jaxbpc.intervals import LEVEL
+from jaxbpc.runs import Run
 from jaxbpc.tables import Table
 from jaxbpc.weights import source
 
+FILE = "series.json"
 _X = ("step", "tokens")
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """The runs of a series by their steps; `notes` tell of those that are not there."""
+    """The runs of a series by their steps; `notes` tell of those that are not there.
+
+    failed: names of runs whose checkpoint failed since: their numbers are of what it was before.
+    """
 
     name: str
-    runs: list[runs.Run]
+    runs: list[Run]
     notes: list[str]
+    failed: frozenset[str] = frozenset()
+
+    @property
+    def good(self) -> list[Run]:
+        """Those that have not failed since."""
+        return [run for run in self.runs if run.name not in self.failed]
 
 
 def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
@@ -37,7 +49,7 @@ def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     for folder in folders:
         path = mirror.copy(folder) if source.is_remote(folder) else _path(folder)
         inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
-        told = (path / "series.json").exists()
+        told = (path / FILE).exists()
         if (path / "results.json").exists() or not (inside or told):
             others.append(folder)
             continue
@@ -53,30 +65,45 @@ def _path(folder: str) -> pathlib.Path:
     return pathlib.Path(source.place(folder))
 
 
-def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
-    found = [
-        dataclasses.replace(run, name=run.folder.name) for run in runs.read(list(map(str, inside)))
-    ]
-    found.sort(key=lambda run: (_training(run, "step") or 0, _training(run, "tokens") or 0))
+def entries(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """What `series.json` tells of each checkpoint; none where it cannot be read."""
     try:
-        told = json.loads((path / "series.json").read_text(encoding="utf-8"))["checkpoints"]
-        states = [(str(c["name"]), str(c["state"]), c["error"]) for c in told]
+        told = json.loads((folder / FILE).read_text(encoding="utf-8"))["checkpoints"]
+        return [
+            {**c, "name": str(c["name"]), "state": str(c["state"])} for c in told if "error" in c
+        ]
     except (OSError, ValueError, KeyError, TypeError):
-        states = []
-    notes = [f"{name} failed: {error}" for name, state, error in states if state == "failed"]
-    waiting = [name for name, state, _ in states if state in ("running", "waiting")]
-    names = {run.name for run in found}
-    waiting = [name for name in waiting if name not in names]
+        return []
+
+
+def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
+    told = entries(path)
+    errors = {c["name"]: c["error"] for c in told if c["state"] == "failed" or c["error"]}
+    found = []
+    for run in runs.read(list(map(str, inside))):
+        name = run.folder.name
+        name = f"{name} (failed)" if name in errors else name
+        found.append(dataclasses.replace(run, name=name))
+    found.sort(key=lambda run: (_training(run, "step") or 0, _training(run, "tokens") or 0))
+    failed = [run for run in found if run.folder.name in errors]
+    notes = [f"{name} failed: {error}" for name, error in errors.items()]
+    if failed:
+        names = ", ".join(run.folder.name for run in failed)
+        notes.append(f"{names}: the numbers shown are of an earlier scoring")
+    have = {run.folder.name for run in found}
+    waiting = [c["name"] for c in told if c["state"] in ("running", "waiting")]
+    waiting = [name for name in waiting if name not in have]
     if waiting:
-        notes.append(f"{len(found)} of {len(states)} are scored; to come: {', '.join(waiting)}")
-    return Curve(path.resolve().name, found, notes)
+        n = len(found) - len(failed)
+        notes.append(f"{n} of {len(told)} are scored; to come: {', '.join(waiting)}")
+    return Curve(path.resolve().name, found, notes, frozenset(run.name for run in failed))
 
 
-def _training(run: runs.Run, name: str) -> float | None:
+def _training(run: Run, name: str) -> float | None:
     return (run.results.training or {}).get(name)
 
 
-def members(curves: list[Curve]) -> list[runs.Run]:
+def members(curves: list[Curve]) -> list[Run]:
     """The runs of all series; of several series each with that one's name before its own."""
     found = [(curve.name, run) for curve in curves for run in curve.runs]
     if len(curves) < 2:

@@ -11,13 +11,14 @@ import json
 import logging
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, evaluate, layout, lives, mirror, results, training
+from jaxbpc import curve, distributed, evaluate, layout, lives, mirror, results, training
 from jaxbpc.data import corpora, tokens
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.job import Shared, tokenizer_folder, tracked
@@ -26,14 +27,12 @@ from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 
-FILE = "series.json"
-
 
 @dataclasses.dataclass
 class Checkpoint:
     """One of a series: the folder in the series' workdir, and its config.
 
-    state: waiting, running, done or failed, then with the error.
+    state: waiting, running, done or failed. error: why it failed, until it is done.
     """
 
     name: str
@@ -85,7 +84,7 @@ def find(
         found.append(Checkpoint(re.sub(r"[^A-Za-z0-9_.=-]+", "-", name), copy))
     if len({checkpoint.name for checkpoint in found}) < len(found):
         raise InputError("two checkpoints of the series have the same name: give each once")
-    return sorted(found, key=lambda c: (_told(c.config)[0] or 0, _told(c.config)[1] or 0, c.name))
+    return sorted(found, key=lambda checkpoint: _order(checkpoint.to_json()))
 
 
 def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Checkpoint]:
@@ -110,18 +109,50 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
                 lives.refuse_other(folder, "runs.json", "a run of one model")
             shared.tracker = stack.enter_context(tracked(settings, folder))
         distributed.check_same({"checkpoints": [checkpoint.name for checkpoint in found]})
+        others = _others(folder, found) if distributed.is_writer() else []
+
+        def tell() -> None:
+            if distributed.is_writer():
+                entries = [*others, *(checkpoint.to_json() for checkpoint in found)]
+                write_json(folder / curve.FILE, {"checkpoints": sorted(entries, key=_order)})
+
         for checkpoint in found:
-            _run(checkpoint, folder, sha256, shared, found)
+            _run(checkpoint, folder, sha256, shared, tell)
     return [checkpoint for checkpoint in found if checkpoint.state == "failed"]
 
 
-def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, found) -> None:
+def _others(folder: pathlib.Path, found: list[Checkpoint]) -> list[dict[str, Any]]:
+    """What `series.json` tells of checkpoints that are not in this run; found's errors are kept.
+
+    Until it is scored again, what a failed one has in its folder is of another checkpoint.
+    """
+    own = {checkpoint.name: checkpoint for checkpoint in found}
+    others = []
+    for entry in curve.entries(folder):
+        if checkpoint := own.get(entry["name"]):
+            checkpoint.error = entry["error"]
+            checkpoint.state = "failed" if checkpoint.error else "waiting"
+        else:
+            others.append(entry)
+    return others
+
+
+def _order(entry: dict[str, Any]) -> tuple:
+    return entry.get("step") or 0, entry.get("tokens") or 0, entry["name"]
+
+
+def _run(
+    checkpoint: Checkpoint,
+    folder: pathlib.Path,
+    sha256: dict[str, str],
+    shared: Shared,
+    tell: Callable[[], None],
+) -> None:
     """Scores one, unless that is done."""
 
-    def tell(state: str, error: str | None = None) -> None:
+    def now(state: str, error: str | None = None) -> None:
         checkpoint.state, checkpoint.error = state, error
-        if distributed.is_writer():
-            write_json(folder / FILE, {"checkpoints": [c.to_json() for c in found]})
+        tell()
 
     own = folder / checkpoint.name
     try:
@@ -131,16 +162,16 @@ def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, f
             if shared.tracker and distributed.is_writer():
                 shared.tracker.results(results.read(own / "results.json"))
         else:
-            tell("running")
+            now("running", checkpoint.error)
             gc.collect()  # flax 0.12.12: else the model before may still be held
             log.info("%s:", checkpoint.name)
             evaluate.run(checkpoint.config, own, shared)
-        tell("done")
+        now("done")
     except (InputError, NumberError) as e:
         log.error("%s failed: %s", checkpoint.name, e)
-        tell("failed", str(e))
+        now("failed", str(e))
     except BaseException:
-        tell("waiting")
+        now("failed" if checkpoint.error else "waiting", checkpoint.error)
         raise
 
 

@@ -95,6 +95,19 @@ def test_one_corpus_and_no_step(tmp_path):
     )
 
 
+def test_a_failed_one(tmp_path):
+    """In the table it is marked; it is not drawn, and the headline is not of it."""
+    page_runs.series(tmp_path / "s", [1, 10], states=[("step10", "failed", "damaged")])
+    made, found = gathered(tmp_path / "s")
+    assert [p.name for p in made.lines["python"][0].points] == ["step1"]
+    page = Page(render.html(found, made))
+    assert "step10 (failed)" in [text for _, text in page.all("span", **{"class": "word"})]
+    told = " ".join(page.texts.values())
+    assert "step10 failed: damaged" in told
+    assert "not drawn" not in told
+    assert "at step 1." in course.headline(made)
+
+
 @pytest.mark.long
 def test_few_of_many(place, tmp_path):
     """Of many checkpoints some are compared, first and last among them; the chart has all."""

@@ -10,6 +10,7 @@ import time
 
 import jax
 import numpy as np
+import page_runs
 import pytest
 import run_folders
 import safetensors.numpy
@@ -19,7 +20,7 @@ from jax import monitoring
 from jaxbpc import checkpoints, curve, evaluate, results, series
 from jaxbpc import config as config_lib
 from jaxbpc.data import tokens
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, Stopped
 from jaxbpc.weights import load, save
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
@@ -182,6 +183,77 @@ def test_a_link_that_leads_elsewhere_is_not_done(place):
     link.symlink_to("step8")
     (failed,) = score(make_config(place), place / "run", "step_latest")
     assert "weights differ" in failed[1]
+
+
+def test_a_run_of_some_keeps_what_is_told_of_the_others(place):
+    """A failed one stays failed until it is scored, by whichever run."""
+    config, workdir = make_config(place), place / "run"
+    assert not score(config, workdir, "step[89]")
+    overwrite(place, "step9", "step8")
+    ((_, error),) = score(config, workdir, "step9")
+    assert not score(config, workdir, "step8")
+    told = json.loads((workdir / "series.json").read_text())["checkpoints"]
+    assert [(c["name"], c["state"], c["error"]) for c in told] == [
+        ("step8", "done", None),
+        ("step9", "failed", error),
+    ]
+    (found,), _ = curve.split([str(workdir)])
+    assert [run.name for run in found.runs] == ["step8", "step9 (failed)"]
+    assert [run.name for run in found.good] == ["step8"]
+    shutil.rmtree(workdir / "step9")
+    assert not score(config, workdir, "step9")
+    (found,), _ = curve.split([str(workdir)])
+    assert [run.name for run in found.good] == ["step8", "step9"]
+    assert not found.notes
+
+
+def test_a_stopped_run_leaves_a_failed_one_failed(place, monkeypatch):
+    config, workdir = make_config(place), place / "run"
+    assert not score(config, workdir, "step8")
+    overwrite(place, "step8", "step9")
+    ((_, error),) = score(config, workdir, "step8")
+
+    def stop(*_):
+        raise Stopped("a signal ended the run")
+
+    monkeypatch.setattr(evaluate, "load_job", stop)
+    with pytest.raises(Stopped):
+        score(config, workdir, "step[89]")
+    told = json.loads((workdir / "series.json").read_text())["checkpoints"]
+    assert [(c["state"], c["error"]) for c in told] == [("failed", error), ("waiting", None)]
+
+
+def write_curve(folder, bpc_by_step, failed=(), **fields):
+    """A series' folder, {step: BPC}; a step of None is called latest."""
+    told = []
+    for step, bpc in bpc_by_step.items():
+        name = "latest" if step is None else f"step{step}"
+        run_folders.write_paper_run(folder / name, {"python": bpc}, **fields)
+        trained = {"step": step, "tokens": step and step * 1e6, "flops": None}
+        page_runs.amend(folder / name, training=trained)
+        error = "weights differ" if step in failed else None
+        told.append({"name": name, "state": "failed" if error else "done", "error": error})
+    (folder / "series.json").write_text(json.dumps({"checkpoints": told}))
+    return str(folder)
+
+
+def test_failed_ones_are_marked_and_not_fitted(tmp_path, caplog):
+    folder = write_curve(tmp_path / "s", {1: 0.9, 2: 0.7, 3: 0.6}, failed=[2])
+    ((found,), _) = curve.split([folder])
+    table = curve.table(found)
+    assert [row[0] for row in table.rows] == ["step1", "step2 (failed)", "step3"]
+    assert "step2 failed: weights differ" in table.notes
+    assert "step2: the numbers shown are of an earlier scoring" in table.notes
+    assert [c.x for c in checkpoints.read([folder], "tokens", "python")] == [1e6, 3e6]
+    assert "step2 (failed) is left out" in caplog.text
+
+
+def test_one_that_tells_no_tokens_is_not_fitted(tmp_path, caplog):
+    folder = write_curve(tmp_path / "s", {1: 0.9, None: 0.5, 3: 0.6})
+    assert [c.x for c in checkpoints.read([folder], "tokens", "python")] == [1e6, 3e6]
+    assert "latest is left out: it does not tell the tokens" in caplog.text
+    with pytest.raises(InputError, match="does not tell the flops"):
+        checkpoints.read([folder], "flops", "python")
 
 
 @pytest.mark.long

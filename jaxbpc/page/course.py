@@ -56,7 +56,7 @@ def gather(curves: list[Curve], found: Comparison) -> Course:
     lines: dict[str, list[Line]] = {}
     for name in ["average", *corpora] if len(corpora) > 1 else corpora:
         for i, curve in enumerate(curves):
-            points = [p for run in curve.runs if (p := _point(run, name, unit, averages))]
+            points = [p for run in curve.good if (p := _point(run, name, unit, averages))]
             points.sort(key=lambda p: p.x)
             if points:
                 lines.setdefault(name, []).append(Line(i, points))
@@ -111,7 +111,7 @@ def few(found: Comparison, curves: list[Curve]) -> Comparison:
 def headline(course: Course) -> str:
     """How far it is, in a sentence a series; said of its average, or of its only corpus."""
     if not course.lines:
-        n = sum(len(curve.runs) for curve in course.curves)
+        n = sum(len(curve.good) for curve in course.curves)
         return (
             "The checkpoints do not tell how far they are." if n else "No checkpoint is scored yet."
         )
@@ -120,7 +120,7 @@ def headline(course: Course) -> str:
 
 def _said(course: Course, series: int) -> str:
     curve = course.curves[series]
-    if not curve.runs:
+    if not curve.good:
         return f"{curve.name} has no scored checkpoint yet."
     own = {
         name: line
@@ -154,7 +154,7 @@ def notes(course: Course, series: int) -> list[str]:
         for point in line.points
     }
     curve = course.curves[series]
-    others = [run.name for run in curve.runs if run.name not in drawn]
+    others = [run.name for run in curve.good if run.name not in drawn]
     told = f"{', '.join(others)}: not drawn, without a BPC or {course.unit}"
     return [*curve.notes, told] if others else curve.notes
 
