@@ -39,7 +39,9 @@ def read(sources: list[str], x: str, corpus: str) -> list[Checkpoint]:
         if path.is_dir() or is_remote(source):
             curves, others = curve.split([source])
             for run in runs.read(others):
-                found.append(Checkpoint(run.name, _x(run, x), _bpc(run, corpus)))
+                found.append(
+                    Checkpoint(run.name, _x(run, x), _bpc(run, corpus, run.results.average_bpc))
+                )
             for each in curves:
                 found += _of_series(each, x, corpus)
         else:
@@ -61,7 +63,12 @@ def _of_series(series: curve.Curve, x: str, corpus: str) -> list[Checkpoint]:
                 "warning: %s is left out: it does not tell the %s of its model", run.name, x
             )
     telling = telling or series.good
-    return [Checkpoint(run.name, _x(run, x), _bpc(run, corpus)) for run in telling]
+    for note in curve.unlike(series):
+        log.warning("warning: %s: %s", series.name, note)
+    averages = curve.averages(series)
+    return [
+        Checkpoint(run.name, _x(run, x), _bpc(run, corpus, averages[run.folder])) for run in telling
+    ]
 
 
 def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
@@ -78,7 +85,7 @@ def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
             bpc, name = _number(row["bpc"], f"{where}: bpc"), row.get("name") or str(line)
         elif row.get("run"):
             (run,) = runs.read([str(path.parent / row["run"])])
-            bpc, name = _bpc(run, corpus), row.get("name") or run.name
+            bpc, name = _bpc(run, corpus, run.results.average_bpc), row.get("name") or run.name
         else:
             raise InputError(f"{where}: no BPC: fill in the column bpc, or run with a run folder")
         found.append(Checkpoint(name, _number(row.get(x) or "", f"{where}: {x}"), bpc))
@@ -100,8 +107,11 @@ def _x(run: runs.Run, x: str) -> float:
     return float(value)
 
 
-def _bpc(run: runs.Run, corpus: str) -> float:
-    bpc = run.bpc()
+def _bpc(run: runs.Run, corpus: str, average: float | None) -> float:
+    """Raises InputError where the run has none. average: as far as there is one to compare."""
+    bpc = {name: value for name, value in run.bpc().items() if name != "average"}
+    if average is not None:
+        bpc["average"] = average
     if corpus not in bpc:
         raise InputError(
             f"{run.folder}: no BPC on {corpus}: give one of {', '.join(bpc) or 'another run'} as "

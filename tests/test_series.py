@@ -256,6 +256,70 @@ def test_one_that_tells_no_tokens_is_not_fitted(tmp_path, caplog):
         checkpoints.read([folder], "flops", "python")
 
 
+@pytest.mark.parametrize(
+    ("fields", "note", "has_average"),
+    [
+        (
+            {"model": {"dtype": "float32"}},
+            "model.dtype differs: bfloat16 (step1, step2), float32",
+            True,
+        ),
+        (
+            {"window": {"block_size": 1900, "stride": 9}},
+            "window.stride differs: 512 (step1, step2)",
+            True,
+        ),
+        ({"sha256": "2e"}, "python: its checkpoints scored different files", False),
+        ({"characters": 5}, "python: its checkpoints scored different text of one file", False),
+        (
+            {"template": "{content} "},
+            "python: its checkpoints scored different text of one file",
+            False,
+        ),
+        (
+            {"corpora": ["python", "arxiv_math"]},
+            "not the same corpora: the average is over python",
+            True,
+        ),
+        ({"corpora": ["arxiv_math"]}, "not the same corpora: there is no average", False),
+    ],
+    ids=str,
+)
+def test_what_is_not_alike_is_told(fields, note, has_average, tmp_path, caplog):
+    """By the table and by fit power; the average is over the same text, or none."""
+    folder = write_curve(tmp_path / "s", {1: 0.9, 2: 0.7, 3: 0.6})
+    last = pathlib.Path(folder) / "step3"
+    content = json.loads((last / "results.json").read_text())
+    content["model"] |= fields.get("model", {})
+    content["window"] |= fields.get("window", {})
+    python = content["corpora"]["python"]
+    python["corpus_sha256"] = fields.get("sha256", python["corpus_sha256"])
+    python["characters"] = fields.get("characters", python["characters"])
+    content["config"]["data"]["template"] = fields.get("template", "{content}")
+    content["corpora"] = dict.fromkeys(fields.get("corpora", ["python"]), python)
+    (last / "results.json").write_text(json.dumps(content))
+    ((found,), _) = curve.split([folder])
+    table = curve.table(found)
+    assert sum(note in told for told in table.notes) == 1
+    means = [row[-1] for row in table.rows]
+    if not has_average:
+        assert means == ["-", "-", "-"]
+        with pytest.raises(InputError, match="no BPC on average"):
+            checkpoints.read([folder], "tokens", "average")
+    else:
+        assert means == ["0.9000", "0.7000", "0.6000"]
+        assert [c.bpc for c in checkpoints.read([folder], "tokens", "average")] == [0.9, 0.7, 0.6]
+    assert note in caplog.text
+
+
+def test_runs_that_do_not_all_tell_a_step_are_no_training(tmp_path):
+    folder = pathlib.Path(write_curve(tmp_path / "s", {1: 0.9, None: 0.5}))
+    (folder / "series.json").unlink()
+    assert curve.split([str(folder)]) == ([], [str(folder / "latest"), str(folder / "step1")])
+    page_runs.amend(folder / "latest", training={"step": None, "tokens": 5, "flops": None})
+    assert len(curve.split([str(folder)])[0]) == 1
+
+
 @pytest.mark.long
 def test_orbax_steps_by_the_command(place):
     """Stopped by a signal, started again; the table; the report of what is there."""

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from jaxbpc.compare import Comparison
-from jaxbpc.curve import Curve
+from jaxbpc.curve import Curve, averages, common
 from jaxbpc.runs import Run
 
 _MOST = 8  # checkpoints that the page compares: as many as it has colours
@@ -51,12 +51,13 @@ def gather(curves: list[Curve], found: Comparison) -> Course:
     """
     runs = [run for curve in curves for run in curve.runs]
     unit = _unit(curves)
-    averages = {ranked.run.folder: ranked.average for ranked in found.ranking}
+    means = {folder: mean for curve in curves for folder, mean in averages(curve).items()}
+    limits = {ranked.run.folder: ranked.average for ranked in found.ranking}
     corpora = [name for name in found.corpora if any(name in run.results.corpora for run in runs)]
     lines: dict[str, list[Line]] = {}
     for name in ["average", *corpora] if len(corpora) > 1 else corpora:
         for i, curve in enumerate(curves):
-            points = [p for run in curve.good if (p := _point(run, name, unit, averages))]
+            points = [p for run in curve.good if (p := _point(run, name, unit, means, limits))]
             points.sort(key=lambda p: p.x)
             if points:
                 lines.setdefault(name, []).append(Line(i, points))
@@ -76,11 +77,12 @@ def _told(run: Run, what: str) -> float | None:
     return (run.results.training or {}).get(what)
 
 
-def _point(run: Run, corpus: str, unit: str, averages: dict) -> Point | None:
+def _point(run: Run, corpus: str, unit: str, means: dict, averages: dict) -> Point | None:
     limits: tuple | list
     if corpus == "average":
-        value, e = run.results.average_bpc, averages.get(run.folder)
-        limits = (e.low, e.high) if e else (None, None)
+        value, e = means[run.folder], averages.get(run.folder)
+        # The limits are of the run's own average: over fewer corpora they are not known.
+        limits = (e.low, e.high) if e and value == run.results.average_bpc else (None, None)
     else:
         result = run.results.corpora.get(corpus)
         value = result.bpc if result else None
@@ -128,15 +130,13 @@ def _said(course: Course, series: int) -> str:
         for line in lines
         if line.series == series
     }
-    corpora = list(dict.fromkeys(name for run in curve.runs for name in run.results.corpora))
+    corpora = common(curve)
     name = corpora[0] if len(corpora) == 1 else "average"
     if name not in own:
         what = "has no average" if own else "does not tell how far it is"
         return f"{curve.name} {what}."
     first, last = own[name].points[0], own[name].points[-1]
-    # Of another number of corpora the average would be of something else.
-    counts = {len(run.results.corpora) for run in curve.runs}
-    over = f"on average over {len(corpora)} corpora" if len(counts) == 1 else "on average"
+    over = f"on average over {len(corpora)} corpora"
     over = f"on {name}" if name != "average" else over
     told = f"{curve.name} needs {last.value:.4f} bits per character {over} at {where(course, last)}"
     if last is not first:
