@@ -58,7 +58,7 @@ def find(
     """The checkpoints of a series by their steps, each with `config` but for path or revision.
 
     Args:
-      pattern: of folders in `model.path`, such as step*.
+      pattern: of folders in `model.path`, such as step*; several with commas between them.
       revisions: of the hub id `model.path`.
 
     Raises:
@@ -176,22 +176,37 @@ def _run(
 
 
 def _by_folder(config, pattern: str) -> list[tuple[str, dict[str, Any]]]:
-    """(name, fields) of each folder. A name is a path without the pattern's end, such as /hf."""
-    end = list(pathlib.PurePosixPath(pattern).parts)
-    n_end = 0
-    # What the pattern spells out, not what happens to be alike now: names stay as a series grows.
-    while end[1:] and not re.search(r"[*?\[]", end[-1]) and training.of_name(end[-1])[0] is None:
-        end.pop()
-        n_end += 1
+    """(name, fields) of each folder. A name is a path without the patterns' end, such as /hf."""
+    patterns = list(filter(None, re.split(r",(?![^\[]*\])", pattern))) or [pattern]
+    n_end = _common_end([pathlib.PurePosixPath(each).parts for each in patterns])
+    place = source.place(config.model.path)
+    if not place.is_dir():
+        raise InputError(
+            f"{config.model.path} is no folder: give the one that holds the checkpoints"
+        )
     fields = []
-    for folder in _folders(config.model.path, pattern):
-        parts = folder.relative_to(source.place(config.model.path)).parts
+    for folder in dict.fromkeys(f for each in patterns for f in _folders(place, each)):
+        parts = folder.relative_to(place).parts
         parts = parts[: len(parts) - n_end]
         own = {"model.path": str(folder)}
         if training.of_name(folder.name) == (None, None):
             own |= _above(config, parts)
         fields.append(("-".join(parts), own))
     return fields
+
+
+def _common_end(patterns: list[tuple[str, ...]]) -> int:
+    """How many parts at the end of all patterns are the same, without a step of their own.
+
+    As they are spelled, not as folders happen to be alike now: names stay as a series grows.
+    """
+    n = 0
+    for ends in zip(*(reversed(parts[1:]) for parts in patterns), strict=False):
+        told = training.of_name(ends[0]) != (None, None)
+        if len(set(ends)) > 1 or told or re.search(r"[*?\[]", ends[0]):
+            break
+        n += 1
+    return n
 
 
 def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
@@ -204,18 +219,24 @@ def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
     return {}
 
 
-def _folders(path: str, pattern: str) -> list[Any]:
+def _folders(place: Any, pattern: str) -> list[Any]:
     """The folders of a pattern. Raises InputError where there are none."""
-    place = source.place(path)
-    if not place.is_dir():
-        raise InputError(f"{path} is no folder: give the one that holds the checkpoints")
-    found = [
-        folder
-        for folder in place.glob(pattern)
-        if folder.is_dir() and not any(map(_is_unfinished, folder.relative_to(place).parts))
-    ]
+    if source.is_remote(pattern) or pattern[0] in "/~" or ".." in pattern.split("/"):
+        raise InputError(
+            f"--checkpoints is of folders in config.model.path, not {pattern!r}: give "
+            "--config.model.path=FOLDER --checkpoints='step*'"
+        )
+    try:
+        found = [
+            folder
+            for folder in place.glob(pattern)
+            if folder.is_dir() and folder != place
+            if not any(map(_is_unfinished, folder.relative_to(place).parts))
+        ]
+    except (ValueError, IndexError):  # as pathlib refuses `**step`, and `.`
+        raise InputError(f"--checkpoints: {pattern!r} is none: give a pattern such as step*")
     if not found:
-        raise InputError(f"{path} has no folder {pattern!r}: give a pattern such as step*")
+        raise InputError(f"{place} has no folder {pattern!r}: give a pattern such as step*")
     return found
 
 

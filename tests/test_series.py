@@ -393,6 +393,13 @@ def test_two_processes(place):
     [
         ({"training__step": 5}, {"pattern": "step*"}, r"config\.training\.step is of one"),
         ({}, {"pattern": "ckpt*"}, "has no folder 'ckpt"),
+        ({}, {"pattern": "step1,ckpt*"}, "has no folder 'ckpt"),
+        ({}, {"pattern": "/abs/step*"}, r"not '/abs/step\*': give --config.model.path=FOLDER"),
+        ({}, {"pattern": "../model/step*"}, "give --config.model.path=FOLDER"),
+        ({}, {"pattern": "gs://b/step*"}, "give --config.model.path=FOLDER"),
+        ({}, {"pattern": "**step"}, "give a pattern such as"),
+        ({}, {"pattern": ","}, "give a pattern such as"),
+        ({}, {"pattern": "."}, "give a pattern such as"),
         ({"model__path": "absent"}, {"pattern": "*"}, "absent is no folder"),
         ({}, {"pattern": "*", "revisions": ["a"]}, "one of them"),
         ({}, {"revisions": ["a/b", "a-b"]}, "same name"),
@@ -425,6 +432,11 @@ def test_a_workdir_is_of_one_kind(place, file, words):
         (["run1/step9/hf"], "*/step9/hf", {"run1-step9": 9}),
         (["step9/a", "step9/b"], "step*/*", {"step9-a": 9, "step9-b": 9}),
         (["2024/last/hf", "2024/7/hf"], "2024/*/hf", {"2024-last": None, "2024-7": 7}),
+        (["step9", "step10"], "step9,step1*,step10", {"step9": 9, "step10": 10}),
+        (["step9/hf", "step10/hf"], "step9/hf,step10/hf,", {"step9": 9, "step10": 10}),
+        (["a/step9", "b/hf"], "a/step9,b/hf", {"a-step9": 9, "b-hf": None}),
+        (["step8", "step9"], "step[8,9]", {"step8": 8, "step9": 9}),
+        (["step9/hf"], "**", {"step9": 9, "step9-hf": 9}),
         (["step9", "step9-tmp-1/step10"], "**/step*", {"step9": 9}),
     ],
     ids=str,
@@ -435,8 +447,9 @@ def test_folders_go_by_their_paths(folders, pattern, names, tmp_path):
         (tmp_path / "model" / folder).mkdir(parents=True)
     found = series.find(make_config(tmp_path), pattern)
     assert {c.name: c.to_json()["step"] for c in found} == names
-    tokens = [step and 1000 * step for step in names.values()]
-    assert [c.to_json()["tokens"] for c in found] == tokens
+    assert all(
+        c.to_json()["tokens"] == (step and 1000 * step) for c in found for step in [names[c.name]]
+    )
     assert len({c.config.model.path for c in found}) == len(names)
 
 
