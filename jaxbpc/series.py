@@ -20,7 +20,7 @@ import numpy as np
 from jaxbpc import config as config_lib
 from jaxbpc import curve, distributed, evaluate, layout, lives, mirror, results, training
 from jaxbpc.data import corpora, tokens
-from jaxbpc.errors import InputError, NumberError
+from jaxbpc.errors import InputError, NumberError, one_line
 from jaxbpc.job import Shared, tokenizer_folder, tracked
 from jaxbpc.record import write_json
 from jaxbpc.weights import source
@@ -168,8 +168,10 @@ def _run(
             evaluate.run(checkpoint.config, own, shared)
         now("done")
     except (InputError, NumberError) as e:
-        log.error("%s failed: %s", checkpoint.name, e)
-        now("failed", str(e))
+        # One record of another run: those of the other corpora beside it are that run's as well.
+        error = one_line(str(e).replace("remove this one", f"remove all of {own}"))
+        log.error("%s failed: %s", checkpoint.name, error)
+        now("failed", error)
     except BaseException:
         now("failed" if checkpoint.error else "waiting", checkpoint.error)
         raise

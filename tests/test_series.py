@@ -191,6 +191,8 @@ def test_a_run_of_some_keeps_what_is_told_of_the_others(place):
     assert not score(config, workdir, "step[89]")
     overwrite(place, "step9", "step8")
     ((_, error),) = score(config, workdir, "step9")
+    assert "(weights differ): give another --workdir, or remove all of" in error
+    assert error.endswith(str(workdir / "step9"))
     assert not score(config, workdir, "step8")
     told = json.loads((workdir / "series.json").read_text())["checkpoints"]
     assert [(c["name"], c["state"], c["error"]) for c in told] == [
