@@ -75,9 +75,20 @@ def files_state(path: str) -> str | None:
     if source.is_remote(path) or not source.place(path).is_dir():
         return None
     folder = pathlib.Path(source.place(path))
-    files = sorted({source.holder(folder, "config.json") / "config.json", *folder.rglob("*")})
-    listing = [_file_state(file) for file in files if not file.is_dir()]
+    files = {source.holder(folder, "config.json") / "config.json", *_files(folder)}
+    listing = [_file_state(file) for file in sorted(files)]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:32]
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """All files in a folder and those below, also by links to folders; each folder once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(folders)
+        if real not in seen:
+            yield from (pathlib.Path(place, name) for name in names)
+        seen.add(real)
 
 
 def _file_state(file: pathlib.Path) -> tuple[str, int, int] | None:

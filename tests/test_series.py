@@ -17,7 +17,7 @@ import safetensors.numpy
 import tiny
 from jax import monitoring
 
-from jaxbpc import checkpoints, curve, evaluate, results, series
+from jaxbpc import checkpoints, curve, evaluate, lives, results, series
 from jaxbpc import config as config_lib
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, Stopped
@@ -320,6 +320,29 @@ def test_runs_that_do_not_all_tell_a_step_are_no_training(tmp_path):
     assert curve.split([str(folder)]) == ([], [str(folder / "latest"), str(folder / "step1")])
     page_runs.amend(folder / "latest", training={"step": None, "tokens": 5, "flops": None})
     assert len(curve.split([str(folder)])[0]) == 1
+
+
+def test_the_state_of_files(tmp_path):
+    """Another where a link, also one inside and to a folder, leads elsewhere; a circle ends."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("as long")
+    (tmp_path / "step1").mkdir()
+    (tmp_path / "step1" / "circle").symlink_to(tmp_path / "step1")
+    (tmp_path / "step1" / "nowhere").symlink_to("absent")
+    link = tmp_path / "step1" / "state"
+    states = []
+    for name in ("a", "b"):
+        link.symlink_to(tmp_path / name)
+        states += [lives.files_state(str(tmp_path / "step1")) for _ in range(2)]
+        link.unlink()
+    link.symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "x").write_text("longer than before")
+    states += [lives.files_state(str(tmp_path / "step1")) for _ in range(2)]
+    assert states[::2] == states[1::2]
+    assert len(set(states)) == 3
+    assert lives.files_state("owner/model") is None
+    assert lives.files_state("gs://bucket/model") is None
 
 
 @pytest.mark.long
