@@ -2,12 +2,15 @@
 
 import csv
 import dataclasses
+import logging
 import math
 import pathlib
 
 from jaxbpc import curve, runs
 from jaxbpc.errors import InputError
 from jaxbpc.weights.source import is_remote
+
+log = logging.getLogger(__name__)
 
 X = ("parameters", "step", "tokens", "flops")
 
@@ -35,11 +38,37 @@ def read(sources: list[str], x: str, corpus: str) -> list[Checkpoint]:
         path = pathlib.Path(source).expanduser()
         if path.is_dir() or is_remote(source):
             curves, others = curve.split([source])
-            for run in runs.read(others) + [run for c in curves for run in c.runs]:
-                found.append(Checkpoint(run.name, _x(run, x), _bpc(run, corpus)))
+            for run in runs.read(others):
+                found.append(
+                    Checkpoint(run.name, _x(run, x), _bpc(run, corpus, run.results.average_bpc))
+                )
+            for each in curves:
+                found += _of_series(each, x, corpus)
         else:
             found += _of_file(path, x, corpus)
     return found
+
+
+def _of_series(series: curve.Curve, x: str, corpus: str) -> list[Checkpoint]:
+    """Its checkpoints but those that cannot be fitted: failed ones, and without an x (step_latest).
+
+    Raises InputError where none has an x.
+    """
+    for name in sorted(series.failed):
+        log.warning("warning: %s is left out: its numbers are of an earlier scoring", name)
+    telling = [run for run in series.good if _told(run, x) is not None]
+    for run in series.good if telling else []:
+        if run not in telling:
+            log.warning(
+                "warning: %s is left out: it does not tell the %s of its model", run.name, x
+            )
+    telling = telling or series.good
+    for note in curve.unlike(series):
+        log.warning("warning: %s: %s", series.name, note)
+    averages = curve.averages(series)
+    return [
+        Checkpoint(run.name, _x(run, x), _bpc(run, corpus, averages[run.folder])) for run in telling
+    ]
 
 
 def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
@@ -56,16 +85,20 @@ def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
             bpc, name = _number(row["bpc"], f"{where}: bpc"), row.get("name") or str(line)
         elif row.get("run"):
             (run,) = runs.read([str(path.parent / row["run"])])
-            bpc, name = _bpc(run, corpus), row.get("name") or run.name
+            bpc, name = _bpc(run, corpus, run.results.average_bpc), row.get("name") or run.name
         else:
             raise InputError(f"{where}: no BPC: fill in the column bpc, or run with a run folder")
         found.append(Checkpoint(name, _number(row.get(x) or "", f"{where}: {x}"), bpc))
     return found
 
 
+def _told(run: runs.Run, x: str) -> float | None:
+    return run.results.model.get(x) if x == "parameters" else (run.results.training or {}).get(x)
+
+
 def _x(run: runs.Run, x: str) -> float:
     """Raises InputError where the run does not tell it."""
-    value = run.results.model.get(x) if x == "parameters" else (run.results.training or {}).get(x)
+    value = _told(run, x)
     if value is None:
         raise InputError(
             f"{run.folder}: does not tell the {x} of its model: give config.training.{x} to its "
@@ -74,8 +107,11 @@ def _x(run: runs.Run, x: str) -> float:
     return float(value)
 
 
-def _bpc(run: runs.Run, corpus: str) -> float:
-    bpc = run.bpc()
+def _bpc(run: runs.Run, corpus: str, average: float | None) -> float:
+    """Raises InputError where the run has none. average: as far as there is one to compare."""
+    bpc = {name: value for name, value in run.bpc().items() if name != "average"}
+    if average is not None:
+        bpc["average"] = average
     if corpus not in bpc:
         raise InputError(
             f"{run.folder}: no BPC on {corpus}: give one of {', '.join(bpc) or 'another run'} as "

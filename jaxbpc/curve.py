@@ -7,28 +7,47 @@ training loop that writes its own results. It may be read while it grows.
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
-from jaxbpc import mirror, runs
+from jaxbpc import mirror, reduce, runs
 from jaxbpc.intervals import LEVEL
+from jaxbpc.runs import Run
 from jaxbpc.tables import Table
 from jaxbpc.weights import source
 
+FILE = "series.json"
 _X = ("step", "tokens")
+_SETTINGS = {
+    "window.block_size": lambda results: results.window["block_size"],
+    "window.stride": lambda results: results.window["stride"],
+    "model.dtype": lambda results: results.model["dtype"],
+}
+_NAMED = 3  # checkpoints in a note
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """The runs of a series by their steps; `notes` tell of those that are not there."""
+    """The runs of a series by their steps; `notes` tell of those that are not there.
+
+    failed: names of runs whose checkpoint failed since: their numbers are of what it was before.
+    """
 
     name: str
-    runs: list[runs.Run]
+    runs: list[Run]
     notes: list[str]
+    failed: frozenset[str] = frozenset()
+
+    @property
+    def good(self) -> list[Run]:
+        """Those that have not failed since."""
+        return [run for run in self.runs if run.name not in self.failed]
 
 
 def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     """The series among `folders`, read, and the runs' folders beside and in the others.
 
-    A folder of runs that tell no step and no tokens is no training's: its runs stand for it.
+    A folder without `series.json` is a training's where each of its runs tells a step or tokens;
+    else its runs stand for it.
 
     Raises:
       InputError: a run that cannot be read.
@@ -37,12 +56,12 @@ def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     for folder in folders:
         path = mirror.copy(folder) if source.is_remote(folder) else _path(folder)
         inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
-        told = (path / "series.json").exists()
+        told = (path / FILE).exists()
         if (path / "results.json").exists() or not (inside or told):
             others.append(folder)
             continue
         curve = _read(path, [p.parent for p in inside])
-        if told or any(_training(run, x) is not None for run in curve.runs for x in _X):
+        if told or all(any(_training(run, x) is not None for x in _X) for run in curve.runs):
             curves.append(curve)
         else:
             others += [str(p.parent) for p in inside]
@@ -53,30 +72,114 @@ def _path(folder: str) -> pathlib.Path:
     return pathlib.Path(source.place(folder))
 
 
-def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
-    found = [
-        dataclasses.replace(run, name=run.folder.name) for run in runs.read(list(map(str, inside)))
-    ]
-    found.sort(key=lambda run: (_training(run, "step") or 0, _training(run, "tokens") or 0))
+def entries(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """What `series.json` tells of each checkpoint; none where it cannot be read."""
     try:
-        told = json.loads((path / "series.json").read_text(encoding="utf-8"))["checkpoints"]
-        states = [(str(c["name"]), str(c["state"]), c["error"]) for c in told]
+        told = json.loads((folder / FILE).read_text(encoding="utf-8"))["checkpoints"]
+        return [
+            {**c, "name": str(c["name"]), "state": str(c["state"])} for c in told if "error" in c
+        ]
     except (OSError, ValueError, KeyError, TypeError):
-        states = []
-    notes = [f"{name} failed: {error}" for name, state, error in states if state == "failed"]
-    waiting = [name for name, state, _ in states if state in ("running", "waiting")]
-    names = {run.name for run in found}
-    waiting = [name for name in waiting if name not in names]
+        return []
+
+
+def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
+    told = entries(path)
+    errors = {c["name"]: c["error"] for c in told if c["state"] == "failed" or c["error"]}
+    found = []
+    for run in runs.read(list(map(str, inside))):
+        name = run.folder.name
+        name = f"{name} (failed)" if name in errors else name
+        found.append(dataclasses.replace(run, name=name))
+    found.sort(key=lambda run: (_training(run, "step") or 0, _training(run, "tokens") or 0))
+    failed = [run for run in found if run.folder.name in errors]
+    notes = [f"{name} failed: {error}" for name, error in errors.items()]
+    if failed:
+        names = ", ".join(run.folder.name for run in failed)
+        notes.append(f"{names}: the numbers shown are of an earlier scoring")
+    have = {run.folder.name for run in found}
+    waiting = [c["name"] for c in told if c["state"] in ("running", "waiting")]
+    waiting = [name for name in waiting if name not in have]
     if waiting:
-        notes.append(f"{len(found)} of {len(states)} are scored; to come: {', '.join(waiting)}")
-    return Curve(path.resolve().name, found, notes)
+        n = len(found) - len(failed)
+        notes.append(f"{n} of {len(told)} are scored; to come: {', '.join(waiting)}")
+    made = Curve(path.resolve().name, found, notes, frozenset(run.name for run in failed))
+    return dataclasses.replace(made, notes=[*unlike(made), *notes])
 
 
-def _training(run: runs.Run, name: str) -> float | None:
+def unlike(curve: Curve) -> list[str]:
+    """Notes of what keeps a series' numbers from being one curve: other texts, windows, dtypes."""
+    notes = []
+    for name in _corpora(curve.good):
+        texts = {own[name] for run in curve.good if name in (own := _texts(run))}
+        if len(texts) > 1:
+            files = {sha256 for sha256, *_ in texts}
+            what = "different files" if len(files) > 1 else "different text of one file"
+            notes.append(f"{name}: its checkpoints scored {what}, their numbers do not compare")
+    for setting, of in _SETTINGS.items():
+        values: dict[str, list[str]] = {}
+        for run in curve.good:
+            values.setdefault(str(of(run.results)), []).append(run.name)
+        if len(values) > 1:
+            told = ", ".join(f"{value} ({_few(names)})" for value, names in values.items())
+            notes.append(f"{setting} differs: {told}: their numbers do not compare")
+    if not _is_level(curve):
+        names = ", ".join(common(curve))
+        over = f"the average is over {names}" if names else "there is no average"
+        notes.append(f"the checkpoints have not the same corpora: {over}")
+    return notes
+
+
+def common(curve: Curve) -> list[str]:
+    """The corpora that a series' average is over: those that all its checkpoints have."""
+    if _is_level(curve):
+        return _corpora(curve.good)
+    each = [_texts(run, with_bpc=True).items() for run in curve.good]
+    return [name for name, text in each[0] if all((name, text) in own for own in each)]
+
+
+def averages(curve: Curve) -> dict[pathlib.Path, float | None]:
+    """The average BPC of each run of a series, by its folder, over the same texts for all."""
+    names = common(curve)
+    wanted = {name: _texts(curve.good[0])[name] for name in names}
+    found = {}
+    for run in curve.runs:
+        own = _texts(run, with_bpc=True)
+        mean = reduce.average_bpc(run.results.corpora[n].bpc for n in names if n in own)
+        mean = run.results.average_bpc if run.results.corpora.keys() == wanted.keys() else mean
+        has_all = all(own.get(name) == text for name, text in wanted.items())
+        found[run.folder] = mean if has_all else None
+    return found
+
+
+def _corpora(found: list[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in found for name in run.results.corpora))
+
+
+def _texts(run: Run, with_bpc: bool = False) -> dict[str, tuple[str, int, str]]:
+    """What a run has read as each corpus: samples and template make other text of one file."""
+    template = run.results.config.get("data", {}).get("template") or "{content}"
+    return {
+        name: (result.corpus_sha256, result.characters, template)
+        for name, result in run.results.corpora.items()
+        if result.bpc is not None or not with_bpc
+    }
+
+
+def _is_level(curve: Curve) -> bool:
+    return len({frozenset(_texts(run).items()) for run in curve.good}) < 2
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _training(run: Run, name: str) -> float | None:
     return (run.results.training or {}).get(name)
 
 
-def members(curves: list[Curve]) -> list[runs.Run]:
+def members(curves: list[Curve]) -> list[Run]:
     """The runs of all series; of several series each with that one's name before its own."""
     found = [(curve.name, run) for curve in curves for run in curve.runs]
     if len(curves) < 2:
@@ -89,9 +192,11 @@ def members(curves: list[Curve]) -> list[runs.Run]:
 
 
 def table(curve: Curve) -> Table:
-    """A row a checkpoint: step, tokens, BPC of each corpus with its interval, and the average."""
-    corpora = list(dict.fromkeys(name for run in curve.runs for name in run.results.corpora))
-    rows = []
+    """A row a checkpoint: step, tokens, BPC of each corpus with its interval, and the average.
+
+    The average is over the same texts for all of them, see `averages`.
+    """
+    corpora, means, rows = _corpora(curve.runs), averages(curve), []
     for run in curve.runs:
         step, tokens = _training(run, "step"), _training(run, "tokens")
         row = [run.name, "-" if step is None else str(step)]
@@ -102,7 +207,7 @@ def table(curve: Curve) -> Table:
             limits = None if result is None else result.bpc_interval
             cell = "-" if bpc is None else f"{bpc:.4f}"
             row.append(cell + (f" ({limits[0]:.4f}–{limits[1]:.4f})" if limits else ""))
-        average = run.results.average_bpc
+        average = means[run.folder]
         rows.append([*row, "-" if average is None else f"{average:.4f}"])
     notes = [f"In brackets: {LEVEL:.0%} intervals over the choice of documents.", *curve.notes]
     head = ["model", "step", "tokens", *corpora, "average"]

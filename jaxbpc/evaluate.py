@@ -31,7 +31,7 @@ from jaxbpc import (
 )
 from jaxbpc import results as results_lib
 from jaxbpc.data import baselines, batches, corpora
-from jaxbpc.errors import Stopped
+from jaxbpc.errors import InputError, Stopped
 from jaxbpc.job import (
     Job,
     Loaded,
@@ -80,19 +80,25 @@ def run(
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
                 lives.refuse_other(folder, "series.json", "a series of checkpoints")
+            files = lives.files_state(settings.model_path)
             job = open_job(settings)
             compressors = stack.enter_context(_compressors(job))
             tracker = stack.enter_context(tracked(settings, folder, shared))
         check_same(job)
         with distributed.together("loading the model"):
             loaded = load_job(job, shared)
+            if lives.files_state(settings.model_path) != files:
+                raise InputError(
+                    f"{settings.model_path}: its files changed while they were loaded: start the "
+                    "same command again once they are written"
+                )
         what = identity(job, loaded.weights_fingerprint)
         distributed.check_same(what)
         records: dict[str, Record] = {}
         with distributed.together("opening the record"):
             if distributed.is_writer():
                 records = _open_records(folder, job, what)
-            life = _begin_life(folder, job, records)
+            life = _begin_life(folder, job, records, files)
         scoring = time.monotonic()
         with _put_to_rest(records, life):
             n_scored = _score_all(job, loaded, records, life, tracker)
@@ -155,7 +161,9 @@ def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, 
     }
 
 
-def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> lives.Life:
+def _begin_life(
+    workdir: pathlib.Path, job: Job, records: dict[str, Record], files: str | None
+) -> lives.Life:
     """Writes down that this life has begun, and what the one before it did until it was killed."""
     plans = job.plans
     done = sum(plans[n].n_all_windows - len(r.undone(plans[n])) for n, r in records.items())
@@ -163,6 +171,7 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "devices": job.layout.mesh.size,
         "mesh": dict(job.layout.mesh.shape),
         "batch_per_device": job.layout.batch_per_device,
+        "files": files,
     }
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
 

@@ -18,8 +18,8 @@ fits of scores that --scores gives for it.
 --form     the curve that predicts. The table tells how well both do: `left out` is the RMSE when
            each model is predicted from the others, `log form` the same for a line over ln BPC
 power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkpoints of one's own:
-           run folders, all those of a SERIES' folder, or the rows of FILE.csv, which has a column
-           named as --x and one named bpc or run (a run's folder)
+           run folders, those of a SERIES' folder that tell --x and have not failed, or the rows of
+           FILE.csv, which has a column named as --x and one named bpc or run (a run's folder)
 --x        what the law is over (default: parameters)
 --corpus   which corpus's BPC (default: the average), for run folders
 --at       values of --x to predict BPC at

@@ -4,8 +4,9 @@
 
 --config    a file with get_config(), e.g. configs/llama.py:2-7b; its fields can be overridden
 --workdir   where the record and results.json go (default: runs/<config name>), also gs://…
---checkpoints, --revisions   score many of one training: folders in config.model.path by a pattern
-            (step*), or revisions of a hub id (step1000,step2000); each in a folder of the workdir
+--checkpoints, --revisions   score many of one training: folders in config.model.path by patterns
+            (step*, or step1000,step2000), or revisions of a hub id (step1000,step2000); each in a
+            folder of the workdir
 --distributed=auto|on|off   many processes as one job (auto: where a cluster is recognised)
 --coordinator_address, --num_processes, --process_id   for schedulers that are not recognised
 
@@ -24,7 +25,7 @@ from jaxbpc.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the record and results.json go")
-_CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "pattern of folders in config.model.path")
+_CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "patterns of folders in config.model.path")
 _REVISIONS = flags.DEFINE_list("revisions", None, "revisions of the hub id config.model.path")
 _DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "join a cluster")
 _COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0")

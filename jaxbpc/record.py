@@ -243,8 +243,9 @@ def _check_same(folder: pathlib.Path, meta: dict[str, Any], settings, arrays) ->
         names = sorted(k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
         if "dtype" in names and "weights" in names:  # theirs is of the weights in that dtype
             names.remove("weights")
+        verb = "differs" if len(names) == 1 and names != ["weights"] else "differ"
         raise InputError(
-            f"{folder} belongs to a run with other settings ({', '.join(names)} differ): "
+            f"{folder} belongs to a run with other settings ({', '.join(names)} {verb}): "
             "give another --workdir, or remove this one"
         )
     if meta["digests"] != _digests(arrays):

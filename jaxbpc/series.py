@@ -11,29 +11,28 @@ import json
 import logging
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, evaluate, layout, lives, mirror, results, training
+from jaxbpc import curve, distributed, evaluate, layout, lives, mirror, results, training
 from jaxbpc.data import corpora, tokens
-from jaxbpc.errors import InputError, NumberError
+from jaxbpc.errors import InputError, NumberError, one_line
 from jaxbpc.job import Shared, tokenizer_folder, tracked
 from jaxbpc.record import write_json
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 
-FILE = "series.json"
-
 
 @dataclasses.dataclass
 class Checkpoint:
     """One of a series: the folder in the series' workdir, and its config.
 
-    state: waiting, running, done or failed, then with the error.
+    state: waiting, running, done or failed. error: why it failed, until it is done.
     """
 
     name: str
@@ -59,7 +58,7 @@ def find(
     """The checkpoints of a series by their steps, each with `config` but for path or revision.
 
     Args:
-      pattern: of folders in `model.path`, such as step*.
+      pattern: of folders in `model.path`, such as step*; several with commas between them.
       revisions: of the hub id `model.path`.
 
     Raises:
@@ -74,19 +73,18 @@ def find(
     if bool(pattern) == bool(revisions):
         raise InputError("give --checkpoints or --revisions, one of them")
     if pattern:
-        folders = _folders(config.model.path, pattern)
-        fields = {folder.name: {"model.path": str(folder)} for folder in folders}
+        fields = _by_folder(config, pattern)
     else:
-        fields = {name: {"model.revision": name} for name in revisions or []}
+        fields = [(name, {"model.revision": name}) for name in revisions or []]
     found = []
-    for name, own in fields.items():
+    for name, own in fields:
         copy = config.copy_and_resolve_references()
         copy.unlock()
         copy.update_from_flattened_dict(own)
         found.append(Checkpoint(re.sub(r"[^A-Za-z0-9_.=-]+", "-", name), copy))
     if len({checkpoint.name for checkpoint in found}) < len(found):
         raise InputError("two checkpoints of the series have the same name: give each once")
-    return sorted(found, key=lambda c: (_told(c.config)[0] or 0, _told(c.config)[1] or 0, c.name))
+    return sorted(found, key=lambda checkpoint: _order(checkpoint.to_json()))
 
 
 def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Checkpoint]:
@@ -111,18 +109,50 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
                 lives.refuse_other(folder, "runs.json", "a run of one model")
             shared.tracker = stack.enter_context(tracked(settings, folder))
         distributed.check_same({"checkpoints": [checkpoint.name for checkpoint in found]})
+        others = _others(folder, found) if distributed.is_writer() else []
+
+        def tell() -> None:
+            if distributed.is_writer():
+                entries = [*others, *(checkpoint.to_json() for checkpoint in found)]
+                write_json(folder / curve.FILE, {"checkpoints": sorted(entries, key=_order)})
+
         for checkpoint in found:
-            _run(checkpoint, folder, sha256, shared, found)
+            _run(checkpoint, folder, sha256, shared, tell)
     return [checkpoint for checkpoint in found if checkpoint.state == "failed"]
 
 
-def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, found) -> None:
+def _others(folder: pathlib.Path, found: list[Checkpoint]) -> list[dict[str, Any]]:
+    """What `series.json` tells of checkpoints that are not in this run; found's errors are kept.
+
+    Until it is scored again, what a failed one has in its folder is of another checkpoint.
+    """
+    own = {checkpoint.name: checkpoint for checkpoint in found}
+    others = []
+    for entry in curve.entries(folder):
+        if checkpoint := own.get(entry["name"]):
+            checkpoint.error = entry["error"]
+            checkpoint.state = "failed" if checkpoint.error else "waiting"
+        else:
+            others.append(entry)
+    return others
+
+
+def _order(entry: dict[str, Any]) -> tuple:
+    return entry.get("step") or 0, entry.get("tokens") or 0, entry["name"]
+
+
+def _run(
+    checkpoint: Checkpoint,
+    folder: pathlib.Path,
+    sha256: dict[str, str],
+    shared: Shared,
+    tell: Callable[[], None],
+) -> None:
     """Scores one, unless that is done."""
 
-    def tell(state: str, error: str | None = None) -> None:
+    def now(state: str, error: str | None = None) -> None:
         checkpoint.state, checkpoint.error = state, error
-        if distributed.is_writer():
-            write_json(folder / FILE, {"checkpoints": [c.to_json() for c in found]})
+        tell()
 
     own = folder / checkpoint.name
     try:
@@ -132,32 +162,88 @@ def _run(checkpoint: Checkpoint, folder: pathlib.Path, sha256, shared: Shared, f
             if shared.tracker and distributed.is_writer():
                 shared.tracker.results(results.read(own / "results.json"))
         else:
-            tell("running")
+            now("running", checkpoint.error)
             gc.collect()  # flax 0.12.12: else the model before may still be held
             log.info("%s:", checkpoint.name)
             evaluate.run(checkpoint.config, own, shared)
-        tell("done")
+        now("done")
     except (InputError, NumberError) as e:
-        log.error("%s failed: %s", checkpoint.name, e)
-        tell("failed", str(e))
+        # One record of another run: those of the other corpora beside it are that run's as well.
+        error = one_line(str(e).replace("remove this one", f"remove all of {own}"))
+        log.error("%s failed: %s", checkpoint.name, error)
+        now("failed", error)
     except BaseException:
-        tell("waiting")
+        now("failed" if checkpoint.error else "waiting", checkpoint.error)
         raise
 
 
-def _folders(path: str, pattern: str) -> list[Any]:
-    """The folders of a pattern. Raises InputError where there are none."""
-    place = source.place(path)
+def _by_folder(config, pattern: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, fields) of each folder. A name is a path without the patterns' end, such as /hf."""
+    patterns = list(filter(None, re.split(r",(?![^\[]*\])", pattern))) or [pattern]
+    n_end = _common_end([pathlib.PurePosixPath(each).parts for each in patterns])
+    place = source.place(config.model.path)
     if not place.is_dir():
-        raise InputError(f"{path} is no folder: give the one that holds the checkpoints")
-    found = [
-        folder
-        for folder in place.glob(pattern)
-        if folder.is_dir() and not folder.name.startswith(".") and "-tmp-" not in folder.name
-    ]
+        raise InputError(
+            f"{config.model.path} is no folder: give the one that holds the checkpoints"
+        )
+    fields = []
+    for folder in dict.fromkeys(f for each in patterns for f in _folders(place, each)):
+        parts = folder.relative_to(place).parts
+        parts = parts[: len(parts) - n_end]
+        own = {"model.path": str(folder)}
+        if training.of_name(folder.name) == (None, None):
+            own |= _above(config, parts)
+        fields.append(("-".join(parts), own))
+    return fields
+
+
+def _common_end(patterns: list[tuple[str, ...]]) -> int:
+    """How many parts at the end of all patterns are the same, without a step of their own.
+
+    As they are spelled, not as folders happen to be alike now: names stay as a series grows.
+    """
+    n = 0
+    for ends in zip(*(reversed(parts[1:]) for parts in patterns), strict=False):
+        told = training.of_name(ends[0]) != (None, None)
+        if len(set(ends)) > 1 or told or re.search(r"[*?\[]", ends[0]):
+            break
+        n += 1
+    return n
+
+
+def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of how far a checkpoint is, by the last folder of its path that tells it."""
+    for i, name in enumerate(reversed(parts)):
+        step, seen = training.of_name(name)
+        if (step, seen) != (None, None) and not (i and name.isdigit()):  # further up, say a year
+            seen = seen if config.training.tokens_per_step is None else None
+            return {"training.step": step, "training.tokens": seen}
+    return {}
+
+
+def _folders(place: Any, pattern: str) -> list[Any]:
+    """The folders of a pattern. Raises InputError where there are none."""
+    if source.is_remote(pattern) or pattern[0] in "/~" or ".." in pattern.split("/"):
+        raise InputError(
+            f"--checkpoints is of folders in config.model.path, not {pattern!r}: give "
+            "--config.model.path=FOLDER --checkpoints='step*'"
+        )
+    try:
+        found = [
+            folder
+            for folder in place.glob(pattern)
+            if folder.is_dir() and folder != place
+            if not any(map(_is_unfinished, folder.relative_to(place).parts))
+        ]
+    except (ValueError, IndexError):  # as pathlib refuses `**step`, and `.`
+        raise InputError(f"--checkpoints: {pattern!r} is none: give a pattern such as step*")
     if not found:
-        raise InputError(f"{path} has no folder {pattern!r}: give a pattern such as step*")
+        raise InputError(f"{place} has no folder {pattern!r}: give a pattern such as step*")
     return found
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or "-tmp-" in name
 
 
 def _told(config) -> tuple[int | None, float | None]:
@@ -187,14 +273,6 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     now = [want[group] for group in groups] + [sha256]
     now += [tokens.tokenizer_fingerprint(tokenizer_folder(settings))]
     now += [str(layout.dtype_on(settings.model_dtype, jax.devices()[0]))]
-    local = source.place(settings.model_path)
-    try:
-        return told == now and (not local.is_dir() or _changed_s(local) < path.stat().st_mtime)
-    except OSError:
-        return False
-
-
-def _changed_s(folder: pathlib.Path) -> float:
-    """When something in a folder changed last, by the file system's clock."""
-    config = source.holder(folder, "config.json") / "config.json"
-    return max(path.stat().st_ctime for path in [config, folder, *folder.rglob("*")])
+    told += [have.runs[-1].get("files") if have.runs else None]
+    now += [lives.files_state(settings.model_path)]
+    return told == now

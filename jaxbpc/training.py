@@ -3,6 +3,7 @@
 Metadata only: no number depends on it. Power laws and curves over training are drawn from it.
 """
 
+import fractions
 import math
 import re
 from typing import Any
@@ -10,8 +11,14 @@ from typing import Any
 from jaxbpc.config import Settings
 
 # step1000 (Pythia), stage1-step1000-tokens5B (OLMo), checkpoint-1000 (Hugging Face's Trainer),
-# global_step1000 (DeepSpeed), iter_0001000 (Megatron).
-_STEP = r"(?:^|[^a-z])(?:global_?step|steps?|checkpoint|ckpt|iter|iteration)[-_=]?0*(\d+)(?![\d.])"
+# global_step1000 (DeepSpeed), iter_0001000 (Megatron), ep0-ba1000-rank0 (MosaicML's batches),
+# 1000steps; also in thousands and millions. What is written on, as 1e3, 1,000 and 1.5, is no step.
+_NUMBER = r"(\d+)((?:\.\d+)?[km])?"
+_STEP = (
+    rf"(?<![a-z])(?:(?:global_?step|steps?|checkpoint|ckpt|iter|iteration)[-_=]?|(?<![\da-f])ba)"
+    rf"{_NUMBER}(?![\da-z]|[.,]\d|(?<!\d{{4}})_\d{{3}}(?!\d))"
+    rf"|(?<![\da-z.,_]){_NUMBER}steps(?![a-z])"
+)
 _TOKENS = r"(?:^|[^a-z])tokens?[-_=]?(\d+(?:\.\d+)?)([kmbt])(?![a-z])"
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 # Parts of an Orbax step's folder that a path may end in.
@@ -21,12 +28,21 @@ _ITEMS = ("state", "items", "default", "params")
 def of_name(name: str) -> tuple[int | None, float | None]:
     """(step, tokens) that a checkpoint's name tells; a number alone is Orbax's name of a step."""
     name = name.lower()
-    step = re.search(_STEP, name) or re.fullmatch(r"0*(\d+)", name)
+    steps = {_step(*filter(None, found.groups())) for found in re.finditer(_STEP, name)}
+    if re.fullmatch(r"\d+", name):
+        steps = {int(name)}
     tokens = re.search(_TOKENS, name)
     return (
-        int(step[1]) if step else None,
+        steps.pop() if len(steps) == 1 else None,  # of two nobody knows which
         float(tokens[1]) * _UNITS[tokens[2]] if tokens else None,
     )
+
+
+def _step(digits: str, rest: str = "") -> int | None:
+    """A number of steps, such as (50, k) or (1, .5m); None: it is not whole."""
+    factor = int(_UNITS[rest[-1]]) if rest else 1
+    steps = fractions.Fraction(digits + rest[:-1]) * factor
+    return int(steps) if steps.denominator == 1 else None
 
 
 def of(settings: Settings, flops_per_token: float) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def test_one_corpus_and_no_step(tmp_path):
         folder = run_folders.write_paper_run(tmp_path / "s" / name, {"python": bpc})
         step = int(name[4:]) if name != "main" else None
         page_runs.amend(folder, training={"step": step, "tokens": None, "flops": None})
+    (tmp_path / "s" / "series.json").write_text('{"checkpoints": []}')
     made, found = gathered(tmp_path / "s")
     ((name, (line,)),) = made.lines.items()
     assert name == "python"
@@ -92,6 +93,34 @@ def test_one_corpus_and_no_step(tmp_path):
     assert "main" in [text for _, text in page.all("span", **{"class": "word"})]
     assert course.headline(made) == (
         "s needs 0.5000 bits per character on python at step 20, after 0.7000 at step 1."
+    )
+
+
+def test_a_failed_one(tmp_path):
+    """In the table it is marked; it is not drawn, and the headline is not of it."""
+    page_runs.series(tmp_path / "s", [1, 10], states=[("step10", "failed", "damaged")])
+    made, found = gathered(tmp_path / "s")
+    assert [p.name for p in made.lines["python"][0].points] == ["step1"]
+    page = Page(render.html(found, made))
+    assert "step10 (failed)" in [text for _, text in page.all("span", **{"class": "word"})]
+    told = " ".join(page.texts.values())
+    assert "step10 failed: damaged" in told
+    assert "not drawn" not in told
+    assert "at step 1." in course.headline(made)
+
+
+def test_checkpoints_over_other_corpora(tmp_path):
+    """The average is drawn over the corpora that all have, and said so."""
+    for step, bpc in ((1, {"python": 0.9, "arxiv_math": 0.5}), (2, {"python": 0.8})):
+        folder = run_folders.write_paper_run(tmp_path / "s" / f"step{step}", bpc)
+        page_runs.amend(folder, training={"step": step, "tokens": None, "flops": None})
+    made, found = gathered(tmp_path / "s")
+    (line,) = made.lines["average"]
+    assert [(p.value, p.low) for p in line.points] == [(0.9, None), (0.8, None)]
+    text = " ".join(Page(render.html(found, made)).texts.values())
+    assert "the checkpoints have not the same corpora: the average is over python" in text
+    assert course.headline(made) == (
+        "s needs 0.8000 bits per character on python at step 2, after 0.9000 at step 1."
     )
 
 

@@ -10,16 +10,17 @@ import time
 
 import jax
 import numpy as np
+import page_runs
 import pytest
 import run_folders
 import safetensors.numpy
 import tiny
 from jax import monitoring
 
-from jaxbpc import checkpoints, curve, evaluate, results, series
+from jaxbpc import checkpoints, curve, evaluate, lives, results, series
 from jaxbpc import config as config_lib
 from jaxbpc.data import tokens
-from jaxbpc.errors import InputError
+from jaxbpc.errors import InputError, Stopped
 from jaxbpc.weights import load, save
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
@@ -143,6 +144,207 @@ def test_a_failed_one_is_named_and_the_rest_goes_on(place):
     assert len(score(config, workdir)) == len(STEPS)
 
 
+def overwrite(place, name, by):
+    """Puts the weights of another checkpoint in the place of one's, as a training loop does."""
+    folders = [place / "model" / folder for folder in (by, name)]
+    files = [folder / "model.safetensors" for folder in folders]
+    files[1].write_bytes(files[0].read_bytes())
+
+
+@pytest.mark.parametrize("when", ["loaded", "scored"])
+def test_what_is_overwritten_while_it_is_scored_is_not_done(place, monkeypatch, when):
+    """Changed as it is loaded, nobody knows what was; later, it is another checkpoint."""
+    module, name = (load, "load") if when == "loaded" else (evaluate, "_score_all")
+    plain = getattr(module, name)
+
+    def and_overwrite(*arguments):
+        found = plain(*arguments)
+        overwrite(place, "step8", "step9")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, and_overwrite)
+        failed = score(make_config(place), place / "run", "step8")
+    assert bool(failed) == (when == "loaded")
+    assert all("step8: its files changed while they were loaded" in error for _, error in failed)
+    failed = score(make_config(place), place / "run", "step8")
+    assert bool(failed) == (when == "scored")
+    assert all("weights differ" in error for _, error in failed)
+
+
+def test_a_link_that_leads_elsewhere_is_not_done(place):
+    link = place / "model" / "step_latest"
+    link.symlink_to("step9")
+    assert not score(make_config(place), place / "run", "step_latest")
+    before = times(place / "run")
+    assert not score(make_config(place), place / "run", "step_latest")
+    assert times(place / "run") == before
+    link.unlink()
+    link.symlink_to("step8")
+    (failed,) = score(make_config(place), place / "run", "step_latest")
+    assert "weights differ" in failed[1]
+
+
+def test_a_run_of_some_keeps_what_is_told_of_the_others(place):
+    """A failed one stays failed until it is scored, by whichever run."""
+    config, workdir = make_config(place), place / "run"
+    assert not score(config, workdir, "step[89]")
+    overwrite(place, "step9", "step8")
+    ((_, error),) = score(config, workdir, "step9")
+    assert "(weights differ): give another --workdir, or remove all of" in error
+    assert error.endswith(str(workdir / "step9"))
+    assert not score(config, workdir, "step8")
+    told = json.loads((workdir / "series.json").read_text())["checkpoints"]
+    assert [(c["name"], c["state"], c["error"]) for c in told] == [
+        ("step8", "done", None),
+        ("step9", "failed", error),
+    ]
+    (found,), _ = curve.split([str(workdir)])
+    assert [run.name for run in found.runs] == ["step8", "step9 (failed)"]
+    assert [run.name for run in found.good] == ["step8"]
+    shutil.rmtree(workdir / "step9")
+    assert not score(config, workdir, "step9")
+    (found,), _ = curve.split([str(workdir)])
+    assert [run.name for run in found.good] == ["step8", "step9"]
+    assert not found.notes
+
+
+def test_a_stopped_run_leaves_a_failed_one_failed(place, monkeypatch):
+    config, workdir = make_config(place), place / "run"
+    assert not score(config, workdir, "step8")
+    overwrite(place, "step8", "step9")
+    ((_, error),) = score(config, workdir, "step8")
+
+    def stop(*_):
+        raise Stopped("a signal ended the run")
+
+    monkeypatch.setattr(evaluate, "load_job", stop)
+    with pytest.raises(Stopped):
+        score(config, workdir, "step[89]")
+    told = json.loads((workdir / "series.json").read_text())["checkpoints"]
+    assert [(c["state"], c["error"]) for c in told] == [("failed", error), ("waiting", None)]
+
+
+def write_curve(folder, bpc_by_step, failed=(), **fields):
+    """A series' folder, {step: BPC}; a step of None is called latest."""
+    told = []
+    for step, bpc in bpc_by_step.items():
+        name = "latest" if step is None else f"step{step}"
+        run_folders.write_paper_run(folder / name, {"python": bpc}, **fields)
+        trained = {"step": step, "tokens": step and step * 1e6, "flops": None}
+        page_runs.amend(folder / name, training=trained)
+        error = "weights differ" if step in failed else None
+        told.append({"name": name, "state": "failed" if error else "done", "error": error})
+    (folder / "series.json").write_text(json.dumps({"checkpoints": told}))
+    return str(folder)
+
+
+def test_failed_ones_are_marked_and_not_fitted(tmp_path, caplog):
+    folder = write_curve(tmp_path / "s", {1: 0.9, 2: 0.7, 3: 0.6}, failed=[2])
+    ((found,), _) = curve.split([folder])
+    table = curve.table(found)
+    assert [row[0] for row in table.rows] == ["step1", "step2 (failed)", "step3"]
+    assert "step2 failed: weights differ" in table.notes
+    assert "step2: the numbers shown are of an earlier scoring" in table.notes
+    assert [c.x for c in checkpoints.read([folder], "tokens", "python")] == [1e6, 3e6]
+    assert "step2 (failed) is left out" in caplog.text
+
+
+def test_one_that_tells_no_tokens_is_not_fitted(tmp_path, caplog):
+    folder = write_curve(tmp_path / "s", {1: 0.9, None: 0.5, 3: 0.6})
+    assert [c.x for c in checkpoints.read([folder], "tokens", "python")] == [1e6, 3e6]
+    assert "latest is left out: it does not tell the tokens" in caplog.text
+    with pytest.raises(InputError, match="does not tell the flops"):
+        checkpoints.read([folder], "flops", "python")
+
+
+@pytest.mark.parametrize(
+    ("fields", "note", "has_average"),
+    [
+        (
+            {"model": {"dtype": "float32"}},
+            "model.dtype differs: bfloat16 (step1, step2), float32",
+            True,
+        ),
+        (
+            {"window": {"block_size": 1900, "stride": 9}},
+            "window.stride differs: 512 (step1, step2)",
+            True,
+        ),
+        ({"sha256": "2e"}, "python: its checkpoints scored different files", False),
+        ({"characters": 5}, "python: its checkpoints scored different text of one file", False),
+        (
+            {"template": "{content} "},
+            "python: its checkpoints scored different text of one file",
+            False,
+        ),
+        (
+            {"corpora": ["python", "arxiv_math"]},
+            "not the same corpora: the average is over python",
+            True,
+        ),
+        ({"corpora": ["arxiv_math"]}, "not the same corpora: there is no average", False),
+    ],
+    ids=str,
+)
+def test_what_is_not_alike_is_told(fields, note, has_average, tmp_path, caplog):
+    """By the table and by fit power; the average is over the same text, or none."""
+    folder = write_curve(tmp_path / "s", {1: 0.9, 2: 0.7, 3: 0.6})
+    last = pathlib.Path(folder) / "step3"
+    content = json.loads((last / "results.json").read_text())
+    content["model"] |= fields.get("model", {})
+    content["window"] |= fields.get("window", {})
+    python = content["corpora"]["python"]
+    python["corpus_sha256"] = fields.get("sha256", python["corpus_sha256"])
+    python["characters"] = fields.get("characters", python["characters"])
+    content["config"]["data"]["template"] = fields.get("template", "{content}")
+    content["corpora"] = dict.fromkeys(fields.get("corpora", ["python"]), python)
+    (last / "results.json").write_text(json.dumps(content))
+    ((found,), _) = curve.split([folder])
+    table = curve.table(found)
+    assert sum(note in told for told in table.notes) == 1
+    means = [row[-1] for row in table.rows]
+    if not has_average:
+        assert means == ["-", "-", "-"]
+        with pytest.raises(InputError, match="no BPC on average"):
+            checkpoints.read([folder], "tokens", "average")
+    else:
+        assert means == ["0.9000", "0.7000", "0.6000"]
+        assert [c.bpc for c in checkpoints.read([folder], "tokens", "average")] == [0.9, 0.7, 0.6]
+    assert note in caplog.text
+
+
+def test_runs_that_do_not_all_tell_a_step_are_no_training(tmp_path):
+    folder = pathlib.Path(write_curve(tmp_path / "s", {1: 0.9, None: 0.5}))
+    (folder / "series.json").unlink()
+    assert curve.split([str(folder)]) == ([], [str(folder / "latest"), str(folder / "step1")])
+    page_runs.amend(folder / "latest", training={"step": None, "tokens": 5, "flops": None})
+    assert len(curve.split([str(folder)])[0]) == 1
+
+
+def test_the_state_of_files(tmp_path):
+    """Another where a link, also one inside and to a folder, leads elsewhere; a circle ends."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("as long")
+    (tmp_path / "step1").mkdir()
+    (tmp_path / "step1" / "circle").symlink_to(tmp_path / "step1")
+    (tmp_path / "step1" / "nowhere").symlink_to("absent")
+    link = tmp_path / "step1" / "state"
+    states = []
+    for name in ("a", "b"):
+        link.symlink_to(tmp_path / name)
+        states += [lives.files_state(str(tmp_path / "step1")) for _ in range(2)]
+        link.unlink()
+    link.symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "x").write_text("longer than before")
+    states += [lives.files_state(str(tmp_path / "step1")) for _ in range(2)]
+    assert states[::2] == states[1::2]
+    assert len(set(states)) == 3
+    assert lives.files_state("owner/model") is None
+    assert lives.files_state("gs://bucket/model") is None
+
+
 @pytest.mark.long
 def test_orbax_steps_by_the_command(place):
     """Stopped by a signal, started again; the table; the report of what is there."""
@@ -216,6 +418,13 @@ def test_two_processes(place):
     [
         ({"training__step": 5}, {"pattern": "step*"}, r"config\.training\.step is of one"),
         ({}, {"pattern": "ckpt*"}, "has no folder 'ckpt"),
+        ({}, {"pattern": "step1,ckpt*"}, "has no folder 'ckpt"),
+        ({}, {"pattern": "/abs/step*"}, r"not '/abs/step\*': give --config.model.path=FOLDER"),
+        ({}, {"pattern": "../model/step*"}, "give --config.model.path=FOLDER"),
+        ({}, {"pattern": "gs://b/step*"}, "give --config.model.path=FOLDER"),
+        ({}, {"pattern": "**step"}, "give a pattern such as"),
+        ({}, {"pattern": ","}, "give a pattern such as"),
+        ({}, {"pattern": "."}, "give a pattern such as"),
         ({"model__path": "absent"}, {"pattern": "*"}, "absent is no folder"),
         ({}, {"pattern": "*", "revisions": ["a"]}, "one of them"),
         ({}, {"revisions": ["a/b", "a-b"]}, "same name"),
@@ -238,6 +447,42 @@ def test_a_workdir_is_of_one_kind(place, file, words):
     start = score if file == "runs.json" else evaluate.run
     with pytest.raises(InputError, match=f"belongs to {words}"):
         start(config, place / "run")
+
+
+@pytest.mark.parametrize(
+    ("folders", "pattern", "names"),
+    [
+        (["step9/hf", "step10/hf"], "*/hf", {"step9": 9, "step10": 10}),
+        (["run1/step9/hf", "run2/step9/hf"], "*/step*/hf", {"run1-step9": 9, "run2-step9": 9}),
+        (["run1/step9/hf"], "*/step9/hf", {"run1-step9": 9}),
+        (["step9/a", "step9/b"], "step*/*", {"step9-a": 9, "step9-b": 9}),
+        (["2024/last/hf", "2024/7/hf"], "2024/*/hf", {"2024-last": None, "2024-7": 7}),
+        (["step9", "step10"], "step9,step1*,step10", {"step9": 9, "step10": 10}),
+        (["step9/hf", "step10/hf"], "step9/hf,step10/hf,", {"step9": 9, "step10": 10}),
+        (["a/step9", "b/hf"], "a/step9,b/hf", {"a-step9": 9, "b-hf": None}),
+        (["step8", "step9"], "step[8,9]", {"step8": 8, "step9": 9}),
+        (["step9/hf"], "**", {"step9": 9, "step9-hf": 9}),
+        (["step9", "step9-tmp-1/step10"], "**/step*", {"step9": 9}),
+    ],
+    ids=str,
+)
+def test_folders_go_by_their_paths(folders, pattern, names, tmp_path):
+    """None hides another of the same name; the step is of the last folder that tells one."""
+    for folder in folders:
+        (tmp_path / "model" / folder).mkdir(parents=True)
+    found = series.find(make_config(tmp_path), pattern)
+    assert {c.name: c.to_json()["step"] for c in found} == names
+    assert all(
+        c.to_json()["tokens"] == (step and 1000 * step) for c in found for step in [names[c.name]]
+    )
+    assert len({c.config.model.path for c in found}) == len(names)
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    for folder in ("a/b", "a-b"):
+        (tmp_path / "model" / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match="same name"):
+        series.find(make_config(tmp_path), "**/*b")
 
 
 def test_revisions_go_by_their_steps(tmp_path):

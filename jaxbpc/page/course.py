@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from jaxbpc.compare import Comparison
-from jaxbpc.curve import Curve
+from jaxbpc.curve import Curve, averages, common
 from jaxbpc.runs import Run
 
 _MOST = 8  # checkpoints that the page compares: as many as it has colours
@@ -51,12 +51,13 @@ def gather(curves: list[Curve], found: Comparison) -> Course:
     """
     runs = [run for curve in curves for run in curve.runs]
     unit = _unit(curves)
-    averages = {ranked.run.folder: ranked.average for ranked in found.ranking}
+    means = {folder: mean for curve in curves for folder, mean in averages(curve).items()}
+    limits = {ranked.run.folder: ranked.average for ranked in found.ranking}
     corpora = [name for name in found.corpora if any(name in run.results.corpora for run in runs)]
     lines: dict[str, list[Line]] = {}
     for name in ["average", *corpora] if len(corpora) > 1 else corpora:
         for i, curve in enumerate(curves):
-            points = [p for run in curve.runs if (p := _point(run, name, unit, averages))]
+            points = [p for run in curve.good if (p := _point(run, name, unit, means, limits))]
             points.sort(key=lambda p: p.x)
             if points:
                 lines.setdefault(name, []).append(Line(i, points))
@@ -76,11 +77,12 @@ def _told(run: Run, what: str) -> float | None:
     return (run.results.training or {}).get(what)
 
 
-def _point(run: Run, corpus: str, unit: str, averages: dict) -> Point | None:
+def _point(run: Run, corpus: str, unit: str, means: dict, averages: dict) -> Point | None:
     limits: tuple | list
     if corpus == "average":
-        value, e = run.results.average_bpc, averages.get(run.folder)
-        limits = (e.low, e.high) if e else (None, None)
+        value, e = means[run.folder], averages.get(run.folder)
+        # The limits are of the run's own average: over fewer corpora they are not known.
+        limits = (e.low, e.high) if e and value == run.results.average_bpc else (None, None)
     else:
         result = run.results.corpora.get(corpus)
         value = result.bpc if result else None
@@ -111,7 +113,7 @@ def few(found: Comparison, curves: list[Curve]) -> Comparison:
 def headline(course: Course) -> str:
     """How far it is, in a sentence a series; said of its average, or of its only corpus."""
     if not course.lines:
-        n = sum(len(curve.runs) for curve in course.curves)
+        n = sum(len(curve.good) for curve in course.curves)
         return (
             "The checkpoints do not tell how far they are." if n else "No checkpoint is scored yet."
         )
@@ -120,7 +122,7 @@ def headline(course: Course) -> str:
 
 def _said(course: Course, series: int) -> str:
     curve = course.curves[series]
-    if not curve.runs:
+    if not curve.good:
         return f"{curve.name} has no scored checkpoint yet."
     own = {
         name: line
@@ -128,15 +130,13 @@ def _said(course: Course, series: int) -> str:
         for line in lines
         if line.series == series
     }
-    corpora = list(dict.fromkeys(name for run in curve.runs for name in run.results.corpora))
+    corpora = common(curve)
     name = corpora[0] if len(corpora) == 1 else "average"
     if name not in own:
         what = "has no average" if own else "does not tell how far it is"
         return f"{curve.name} {what}."
     first, last = own[name].points[0], own[name].points[-1]
-    # Of another number of corpora the average would be of something else.
-    counts = {len(run.results.corpora) for run in curve.runs}
-    over = f"on average over {len(corpora)} corpora" if len(counts) == 1 else "on average"
+    over = f"on average over {len(corpora)} corpora"
     over = f"on {name}" if name != "average" else over
     told = f"{curve.name} needs {last.value:.4f} bits per character {over} at {where(course, last)}"
     if last is not first:
@@ -154,7 +154,7 @@ def notes(course: Course, series: int) -> list[str]:
         for point in line.points
     }
     curve = course.curves[series]
-    others = [run.name for run in curve.runs if run.name not in drawn]
+    others = [run.name for run in curve.good if run.name not in drawn]
     told = f"{', '.join(others)}: not drawn, without a BPC or {course.unit}"
     return [*curve.notes, told] if others else curve.notes
 
