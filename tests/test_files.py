@@ -299,6 +299,50 @@ def test_a_sample_is_that_of_the_smallest_numbers(tmp_path):
     assert got == sorted(want)
 
 
+def test_of_equal_numbers_the_first_are_taken(tmp_path):
+    with sample.Sample(tmp_path / "s", 25, 7) as chosen:
+        for i in range(20):
+            chosen.add("the same", f"{i}\n".encode(), 10, 10)
+        assert [int(line) for line, _, _ in chosen.lines()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("form", ["folders", "files", "glob"])
+def test_a_sample_of_inputs_with_equal_names(tmp_path, form):
+    """No two documents are drawn together, and where the folders lie does not matter."""
+    chosen = []
+    for top in (tmp_path / "here", tmp_path / "there" / "below"):
+        for i in range(40):
+            folder = top / f"r{i}"
+            folder.mkdir(parents=True)
+            for name in ("README.md", f"only{i}.md"):
+                (folder / name).write_text(f"{i} {name} ".ljust(1000, "."))
+        given = {
+            "folders": [top / f"r{i}" for i in range(40)],
+            "files": [top / f"r{i}" / n for i in range(40) for n in ("README.md", f"only{i}.md")],
+            "glob": [top / "*" / "*.md"],
+        }[form]
+        out = tmp_path / f"out {top.name}"
+        for seed in range(6):
+            make(given, out, name=f"s{seed}", sample=10_000, seed=seed)
+        chosen.append([texts(out, f"s{seed}") for seed in range(6)])
+    assert chosen[0] == chosen[1]
+    assert {len(drawn) for drawn in chosen[0]} == {10}
+    # Half of them, with a standard deviation of 3.7.
+    assert 10 < sum("README" in text for drawn in chosen[0] for text in drawn) < 50
+
+
+def test_rows_of_equal_numbers_are_drawn_apart(tmp_path):
+    for folder in "AB":
+        (tmp_path / folder).mkdir()
+        lines = [json.dumps({"text": f"{folder}{i} ".ljust(100, ".")}) for i in range(200)]
+        (tmp_path / folder / "x.jsonl").write_text("\n".join(lines))
+    make([tmp_path / "A" / "x.jsonl", tmp_path / "B" / "x.jsonl"], tmp_path, sample=10_000)
+    drawn = {folder: {t[1:4] for t in texts(tmp_path) if t[0] == folder} for folder in "AB"}
+    assert sum(map(len, drawn.values())) == 100
+    # 50 of 200 twice have 12.5 in common, with a standard deviation of 2.7.
+    assert len(drawn["A"] & drawn["B"]) < 30
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
 def test_a_damaged_file_is_named(tmp_path, suffix):
     compress = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}

@@ -34,7 +34,7 @@ class Files:
 class Lines:
     """Whole lines of JSON; `first` is the number of the first, from 0."""
 
-    name: str
+    source: Source
     first: int
     data: bytes
 
@@ -43,7 +43,7 @@ class Lines:
 class Rows:
     """Rows, None where one was too long to read; `first` is the number of the first, from 0."""
 
-    name: str
+    source: Source
     first: int
     rows: list[dict[str, Any] | None]
 
@@ -91,7 +91,7 @@ def _size(source: Source) -> int:
 def _of_rows(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
     if source.kind == inputs.LINES:
         with source.open() as file:
-            yield from lines(source.name, file)
+            yield from _lines(source, file)
         return
     if source.kind == inputs.JSON:
         rows = _json(source)
@@ -102,10 +102,10 @@ def _of_rows(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
         rows = _hub(source)
     else:
         rows = _csv(source)
-    yield from _grouped(source.name, rows)
+    yield from _grouped(source, rows)
 
 
-def lines(name: str, file: IO[bytes]) -> Iterator[Piece]:
+def _lines(source: Source, file: IO[bytes]) -> Iterator[Piece]:
     """Lines in blocks; one of more than LIMIT bytes is a row of None."""
     first = 0
     rest = b""
@@ -113,15 +113,15 @@ def lines(name: str, file: IO[bytes]) -> Iterator[Piece]:
         block = rest + block if rest else block
         end = block.rfind(b"\n") + 1
         if end:
-            yield Lines(name, first, block[:end])
+            yield Lines(source, first, block[:end])
             first += block.count(b"\n", 0, end)
         rest = block[end:]
         if len(rest) > LIMIT:
-            yield Rows(name, first, [None])
+            yield Rows(source, first, [None])
             first += 1
             rest = _after_line(file)
     if rest:
-        yield Lines(name, first, rest)
+        yield Lines(source, first, rest)
 
 
 def _after_line(file: IO[bytes]) -> bytes:
@@ -132,7 +132,7 @@ def _after_line(file: IO[bytes]) -> bytes:
     return b""
 
 
-def _grouped(name: str, rows: Iterator[tuple[dict | None, int]]) -> Iterator[Piece]:
+def _grouped(source: Source, rows: Iterator[tuple[dict | None, int]]) -> Iterator[Piece]:
     """(row, its size) in groups."""
     group: list[dict | None] = []
     first = size = 0
@@ -140,11 +140,11 @@ def _grouped(name: str, rows: Iterator[tuple[dict | None, int]]) -> Iterator[Pie
         group.append(row)
         size += n
         if size >= SIZE or len(group) >= 1000:
-            yield Rows(name, first, group)
+            yield Rows(source, first, group)
             first += len(group)
             group, size = [], 0
     if group:
-        yield Rows(name, first, group)
+        yield Rows(source, first, group)
 
 
 def _json(source: Source) -> Iterator[tuple[dict | None, int]]:
@@ -226,7 +226,7 @@ def _parquet(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
             size = min(1000, max(1, SIZE // a_row))
             # Without columns in common all are read, so that the error can name them.
             for batch in file.iter_batches(size, columns=names or None):
-                yield Rows(source.name, first, batch.to_pylist())
+                yield Rows(source, first, batch.to_pylist())
                 first += batch.num_rows
     except (pa.ArrowException, UnicodeDecodeError) as e:
         raise inputs.unreadable(source, e)

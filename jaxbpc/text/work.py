@@ -47,7 +47,8 @@ _TEXT_COLUMNS = ("content", "text")
 class Made:
     """A document: its line in the corpus, or why it is dropped.
 
-    key: where it came from. digest: of its text; signature: for near duplicates.
+    key: where it came from, its own in this command. digest: of its text; signature: for near
+    duplicates.
     """
 
     key: str
@@ -63,7 +64,7 @@ class Made:
 class _Document:
     """What was read: text or why there is none, and what is known of it."""
 
-    name: str
+    source: inputs.Source
     row: int | None
     text: str | None
     why_not: str = ""
@@ -89,7 +90,8 @@ def process(piece: Piece, options: Options) -> list[Made]:
 
 def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
     text = document.text
-    key = document.name if document.row is None else f"{document.name}:{document.row}"
+    source = document.source
+    key = source.key if document.row is None else f"{source.key}:{document.row}"
     if text is None:
         return Made(key, document.why_not), None
     if len(text) < options.min_characters:
@@ -101,7 +103,7 @@ def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
             return Made(key, "no_date"), None
         if not (options.since or "") <= document.date <= (options.until or "9999-12-31"):
             return Made(key, "out_of_dates"), None
-    meta = {"source": document.name, "row": document.row, "title": document.title}
+    meta = {"source": source.name, "row": document.row, "title": document.title}
     meta = {name: value for name, value in meta.items() if value is not None}
     try:
         line = writer.encode(writer.row(text, document.date, meta=meta))
@@ -123,20 +125,20 @@ def _read(piece: Piece, options: Options) -> Iterator[_Document]:
         for source in piece.sources:
             yield _file(source, options.max_characters)
         return
-    name = piece.name
+    source = piece.source
     for number, row in enumerate(_rows(piece), start=piece.first):
         if row is None or isinstance(row, str):
             if row != "":
-                yield _Document(name, number, None, row or "too_long")
+                yield _Document(source, number, None, row or "too_long")
             continue
-        text = row.get(_text_column(row, options.text_column, name, number))
+        text = row.get(_text_column(row, options.text_column, source.name, number))
         if not isinstance(text, str):
-            yield _Document(name, number, None, "no_text")
+            yield _Document(source, number, None, "no_text")
             continue
         title = row.get(options.title_column or "title")
         title = title if isinstance(title, str) and title else None
         day = dates.parsed(row.get(options.date_column or "date"))
-        yield _Document(name, number, text, "", None if day is None else day.isoformat(), title)
+        yield _Document(source, number, text, "", None if day is None else day.isoformat(), title)
 
 
 def _file(source: inputs.Source, max_characters: int) -> _Document:
@@ -148,14 +150,14 @@ def _file(source: inputs.Source, max_characters: int) -> _Document:
     except inputs.damaged() as e:
         raise inputs.unreadable(source, e)
     if len(data) > limit:
-        return _Document(source.name, None, None, "too_long")
+        return _Document(source, None, None, "too_long")
     if source.kind == inputs.HTML:
         found = decode.html(data)
         if found is None:
-            return _Document(source.name, None, None, "no_text")
-        return _Document(source.name, None, found[0], title=found[1])
+            return _Document(source, None, None, "no_text")
+        return _Document(source, None, found[0], title=found[1])
     text = decode.text(data, python=source.kind == inputs.PYTHON)
-    return _Document(source.name, None, text, "undecodable")
+    return _Document(source, None, text, "undecodable")
 
 
 def _rows(piece: Lines | Rows) -> Iterator[dict[str, Any] | str | None]:
