@@ -360,6 +360,13 @@ def test_a_damaged_file_is_named(tmp_path, suffix):
     [
         ("a.json", b"[1, 2]", r"a\.json: its values are no objects"),
         ("a.json", b'[{"text": "a"}, {"text": ', r"a\.json: not JSON"),
+        (
+            "a.json",
+            b'[{"text": "a"}, {"text": "b"},',
+            r"a\.json: not JSON \(its array is not closed",
+        ),
+        ("a.json", b'[{"text": "a"}', r"a\.json: not JSON \(its array is not closed"),
+        ("a.json", b'[{"text": "a"}] {"text": "b"}', r"a\.json: not JSON \(there is more after"),
         ("a.jsonl", b'{"body": "a"}', r"no column content or text but body.*--text_column"),
         ("a.csv", b"text,n\na,1,2\n", r"a\.csv: cannot be read \(line 2"),
         ("a.parquet", b"PAR1", r"a\.parquet: cannot be read"),

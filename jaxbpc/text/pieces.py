@@ -91,7 +91,7 @@ def _size(source: Source) -> int:
 def _of_rows(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
     if source.kind == inputs.LINES:
         with source.open() as file:
-            yield from _lines(source, file)
+            yield from lines(source, file, LIMIT)
         return
     if source.kind == inputs.JSON:
         rows = _json(source)
@@ -105,8 +105,8 @@ def _of_rows(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
     yield from _grouped(source, rows)
 
 
-def _lines(source: Source, file: IO[bytes]) -> Iterator[Piece]:
-    """Lines in blocks; one of more than LIMIT bytes is a row of None."""
+def lines(source: Source, file: IO[bytes], most_bytes: int) -> Iterator[Lines | Rows]:
+    """Lines in blocks; one of more than `most_bytes` is a row of None."""
     first = 0
     rest = b""
     while block := file.read(SIZE):
@@ -116,7 +116,7 @@ def _lines(source: Source, file: IO[bytes]) -> Iterator[Piece]:
             yield Lines(source, first, block[:end])
             first += block.count(b"\n", 0, end)
         rest = block[end:]
-        if len(rest) > LIMIT:
+        if len(rest) > most_bytes:
             yield Rows(source, first, [None])
             first += 1
             rest = _after_line(file)
@@ -163,35 +163,46 @@ def _json(source: Source) -> Iterator[tuple[dict | None, int]]:
             done = not block
             text += decode(block, final=done)
 
-        try:
-            more()
-            separators = _SPACE + ("[,]" if text.lstrip(_SPACE).startswith("[") else "")
+        def peek() -> str:
+            """The next character that is no space; '' at the end."""
+            nonlocal at
             while True:
-                at = _skip(text, at, separators)
-                if at == len(text):
-                    if done:
-                        return
-                    more()
-                    continue
+                while at < len(text) and text[at] in _SPACE:
+                    at += 1
+                if at < len(text) or done:
+                    return text[at : at + 1]
+                more()
+
+        try:
+            is_array = peek() == "["
+            at += is_array
+            while peek() not in ("", "]"):
                 try:
                     value, end = decoder.raw_decode(text, at)
                 except json.JSONDecodeError as e:
                     if done or len(text) - at > LIMIT:
-                        raise InputError(f"{source.path}: not JSON ({e.msg}): mend the file")
+                        raise _not_json(source, e.msg)
                     more()
                     continue
                 if not isinstance(value, dict):
                     raise InputError(f"{source.path}: its values are no objects: mend the file")
                 yield value, end - at
                 at = end
+                if is_array and peek() == ",":
+                    at += 1
+                elif is_array:
+                    break
+            if is_array and peek() != "]":
+                raise _not_json(source, "its array is not closed")
+            at += is_array
+            if peek():
+                raise _not_json(source, "there is more after its end")
         except UnicodeDecodeError as e:
             raise inputs.unreadable(source, e)
 
 
-def _skip(text: str, at: int, characters: str) -> int:
-    while at < len(text) and text[at] in characters:
-        at += 1
-    return at
+def _not_json(source: Source, reason: str) -> InputError:
+    return InputError(f"{source.path}: not JSON ({reason}): mend the file")
 
 
 def _csv(source: Source) -> Iterator[tuple[dict | None, int]]:
