@@ -20,7 +20,7 @@ import pytest
 
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.text import files, inputs, pieces, sample, work
+from jaxbpc.text import duplicates, files, inputs, pieces, sample, work
 
 WORDS = ["the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as"]
 
@@ -257,6 +257,46 @@ def test_near_duplicates(tmp_path):
     manifest = make([path], tmp_path, near=0.8)
     assert texts(tmp_path) == [line for i, line in enumerate(lines) if i % 3 != 1]
     assert manifest["dropped"] == {"near_duplicate": 40}
+
+
+def pair(name, similarity, n=240):
+    """Two texts of `n` words or more that are exactly, or by less than 0.005, that similar."""
+    n_own = round(n * (1 - similarity) / (2 * similarity))
+    same = [f"{name}w{i}" for i in range(n + 4)]
+    both = [" ".join(same + [f"{name}{side}{i}" for i in range(n_own)]) for side in "ab"]
+    assert jaccard(*both) == pytest.approx(similarity, abs=0.005)
+    return both
+
+
+def n_found(folder, threshold, pairs, before=()):
+    """How many pairs are told to be one, after other documents that are not."""
+    with duplicates.Near(folder / "near", threshold) as near:
+        texts = [*before, *(text for both in pairs for text in both)]
+        new = [near.is_new(one) for one in duplicates.signatures(texts)]
+    assert all(new[: len(before)])
+    new = new[len(before) :]
+    assert all(new[::2])
+    return new[1::2].count(False)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_near_duplicates_are_found_as_promised(tmp_path, threshold):
+    at, above, below = (
+        n_found(tmp_path, threshold, [pair(f"p{i}", threshold + step) for i in range(200)])
+        for step in (0.0, 0.0999, -0.0999)
+    )
+    assert above >= 190
+    assert 60 <= at <= 160  # an estimate is as often below as above
+    assert below <= 10
+
+
+def test_near_duplicates_among_documents_that_have_something_in_common(tmp_path):
+    """What all share, a third of each, hides none: only similarity counts."""
+    common = " ".join(f"c{i}" for i in range(84))
+    crowd = [f"{common} " + " ".join(f"x{k}w{i}" for i in range(160)) for k in range(400)]
+    assert 0.15 < jaccard(*crowd[:2]) < 0.25
+    pairs = [[f"{common} {text}" for text in pair(f"p{i}", 0.6)] for i in range(50)]
+    assert n_found(tmp_path, 0.5, pairs, crowd) >= 48
 
 
 @pytest.mark.parametrize("characters", [1, 1000, 40_000, 10**9])

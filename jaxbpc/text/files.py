@@ -12,7 +12,8 @@ also with .gz .bz2 .xz .zst. Encodings are detected; spaces and line ends stay a
 --language=en,de   others are dropped
 --since, --until   ISO days, both included; documents without a date are dropped
 --noexact          keeps exact duplicates
---near=0.8         drops near duplicates, from this Jaccard similarity of 5 words on end
+--near=0.8         drops near duplicates, from this Jaccard similarity of 5 words on end, which is
+                   estimated: half of those at it are found, 95% and more of those 0.1 above it
 --sample=CHARACTERS, --seed=0   a random choice of documents
 --workers          processes (default: one a core); the corpus does not depend on it
 
