@@ -202,9 +202,17 @@ def _key(name: str) -> str:
 
 
 def text_encoding(source: Source) -> str:
-    """The encoding of a source's begin. Raises InputError where it is no text."""
+    """The encoding of a source's first block that is not all ASCII.
+
+    Raises:
+      InputError: it is no text.
+    """
     with source.open() as file:
-        start = file.read(1 << 20)
-    if not (name := decode.encoding(start, whole=False)):
+        block = file.read(1 << 20)
+        name = decode.encoding(block, whole=False)
+        while name == "utf-8" and block and block.isascii():
+            block = file.read(1 << 20)
+            name = decode.encoding(block, whole=False)
+    if not name:
         raise unreadable(source, ValueError("in no encoding that is known"))
     return name

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import inputs
+from jaxbpc.text import decode, inputs
 from jaxbpc.text.inputs import Source
 
 SIZE = 1 << 20
@@ -32,20 +32,30 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Whole lines of JSON; `first` is the number of the first, from 0."""
+    """Whole lines of JSON; `first` is the number of the first, from 0.
+
+    encoding: guessed, of those that are not UTF-8; None: they are in none that is known.
+    transcoded: the guessed encoding of them all, which were in another than these bytes.
+    """
 
     source: Source
     first: int
     data: bytes
+    encoding: str | None = None
+    transcoded: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows, None where one was too long to read; `first` is the number of the first, from 0."""
+    """Rows, None where one was too long to read; `first` is the number of the first, from 0.
+
+    encoding: of the source, where it was guessed.
+    """
 
     source: Source
     first: int
     rows: list[dict[str, Any] | None]
+    encoding: str | None = None
 
 
 Piece = Files | Lines | Rows
@@ -90,19 +100,39 @@ def _size(source: Source) -> int:
 
 def _of_rows(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
     if source.kind == inputs.LINES:
-        with source.open() as file:
-            yield from lines(source, file, LIMIT)
-        return
-    if source.kind == inputs.JSON:
-        rows = _json(source)
+        yield from _decodable_lines(source)
     elif source.kind == inputs.PARQUET:
         yield from _parquet(source, columns)
-        return
     elif source.kind is None:
-        rows = _hub(source)
+        yield from _grouped(source, _hub(source))
     else:
-        rows = _csv(source)
-    yield from _grouped(source, rows)
+        name = inputs.text_encoding(source)
+        read = _json if source.kind == inputs.JSON else _csv
+        guessed = name if decode.is_guess(name) else None
+        yield from _grouped(source, read(source, name), guessed)
+
+
+def _decodable_lines(source: Source) -> Iterator[Lines | Rows]:
+    """Lines of bytes that are ASCII's, with one encoding for all that are not UTF-8."""
+    guessed = None
+    with source.open() as file:
+        wide = decode.wide(file.read(1 << 16))
+        file.seek(0)
+        if wide is None:
+            for piece in lines(source, file, LIMIT):
+                if isinstance(piece, Lines):
+                    guessed = guessed or decode.of_lines(piece.data)
+                    piece = dataclasses.replace(piece, encoding=guessed)
+                yield piece
+            return
+        name = wide if decode.is_guess(wide) else None
+        try:
+            for piece in lines(source, codecs.EncodedFile(file, "utf-8", wide), LIMIT):
+                if isinstance(piece, Lines):
+                    piece = dataclasses.replace(piece, transcoded=name)
+                yield piece
+        except UnicodeDecodeError as e:
+            raise inputs.unreadable(source, e)
 
 
 def lines(source: Source, file: IO[bytes], most_bytes: int) -> Iterator[Lines | Rows]:
@@ -132,7 +162,9 @@ def _after_line(file: IO[bytes]) -> bytes:
     return b""
 
 
-def _grouped(source: Source, rows: Iterator[tuple[dict | None, int]]) -> Iterator[Piece]:
+def _grouped(
+    source: Source, rows: Iterator[tuple[dict | None, int]], encoding: str | None = None
+) -> Iterator[Piece]:
     """(row, its size) in groups."""
     group: list[dict | None] = []
     first = size = 0
@@ -140,18 +172,17 @@ def _grouped(source: Source, rows: Iterator[tuple[dict | None, int]]) -> Iterato
         group.append(row)
         size += n
         if size >= SIZE or len(group) >= 1000:
-            yield Rows(source, first, group)
+            yield Rows(source, first, group, encoding)
             first += len(group)
             group, size = [], 0
     if group:
-        yield Rows(source, first, group)
+        yield Rows(source, first, group, encoding)
 
 
-def _json(source: Source) -> Iterator[tuple[dict | None, int]]:
+def _json(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
     """The objects of an array, or one after another, parsed as they come."""
-    name = inputs.text_encoding(source)
     decoder = json.JSONDecoder()
-    decode = codecs.getincrementaldecoder(name)(errors="strict").decode
+    decoded = codecs.getincrementaldecoder(encoding)(errors="strict").decode
     text, at, done = "", 0, False
     with source.open() as file:
 
@@ -161,7 +192,7 @@ def _json(source: Source) -> Iterator[tuple[dict | None, int]]:
             at = 0
             block = file.read(max(SIZE, len(text)))
             done = not block
-            text += decode(block, final=done)
+            text += decoded(block, final=done)
 
         def peek() -> str:
             """The next character that is no space; '' at the end."""
@@ -205,11 +236,10 @@ def _not_json(source: Source, reason: str) -> InputError:
     return InputError(f"{source.path}: not JSON ({reason}): mend the file")
 
 
-def _csv(source: Source) -> Iterator[tuple[dict | None, int]]:
-    name = inputs.text_encoding(source)
+def _csv(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
     delimiter = "\t" if source.kind == inputs.TSV else ","
     csv.field_size_limit(LIMIT)
-    with source.open() as file, io.TextIOWrapper(file, name, newline="") as text:
+    with source.open() as file, io.TextIOWrapper(file, encoding, newline="") as text:
         try:
             reader = csv.DictReader(text, delimiter=delimiter, strict=True)
             for row in reader:
