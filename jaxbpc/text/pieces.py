@@ -215,6 +215,8 @@ def _json(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
                         raise _not_json(source, e.msg)
                     more()
                     continue
+                except (RecursionError, ValueError) as e:  # too deep, or a number too long
+                    raise _not_json(source, str(e)[:160])
                 if not isinstance(value, dict):
                     raise InputError(f"{source.path}: its values are no objects: mend the file")
                 yield value, end - at
