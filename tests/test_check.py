@@ -50,10 +50,10 @@ def test_counts(tmp_path):
     assert found["rows"] == 109
     assert found["refused"] == {"no_text": 2, "not_json": 3, "not_unicode": 1, "not_utf8": 1}
     assert found["first_refused"] == {
-        "no_text": 104,
-        "not_json": 105,
-        "not_unicode": 107,
-        "not_utf8": 103,
+        "no_text": 103,
+        "not_json": 104,
+        "not_unicode": 106,
+        "not_utf8": 102,
     }
     assert found["dates"] == ["2024-01-01", "2024-01-09"]
     assert found["dated_documents"] == 100
@@ -61,10 +61,61 @@ def test_counts(tmp_path):
     for low, high, n in found["lengths"]:
         assert n == sum(low <= len(t) <= high for t in want)
     told = check.table(found)
-    assert "rows that are not UTF-8                              1, refused, row 103 first" in told
+    assert "rows that are not UTF-8                              1, refused, row 102 first" in told
     zipped = tmp_path / "mine.jsonl.gz"
     zipped.write_bytes(gzip.compress(data))
     assert check.check(str(zipped)) == found | {"corpus": str(zipped)}
+
+
+ROW = b'{"content": "a"}'
+BIG = 10_000_001
+CORPORA = {
+    "lines": (b"\n".join([ROW] * 3), {}),
+    "an array on a line": (b"[%s, %s]\n" % (ROW, ROW), {}),
+    "an array over lines": (b"[\n %s,\n %s\n]\n" % (ROW, ROW), {}),
+    "an empty array": (b"[]", {}),
+    "a broken array": (b"[%s, %s, {" % (ROW, ROW), {"not_json": 2}),
+    "an array that is not closed": (b"[%s, " % ROW, {"not_json": 1}),
+    "more after an array": (b"[%s] %s" % (ROW, ROW), {"not_json": 1}),
+    "an array of arrays": (b"[%s, [1], null]" % ROW, {"not_json": 1}),
+    "a key twice": (b'%s\n{"content": "a", "content": "b"}' % ROW, {"not_json": 1}),
+    "a long document": (b'%s\n{"content": "%s"}' % (ROW, b"a" * BIG), {"too_long": 1}),
+    "half a surrogate in subset": (
+        b'%s\n{"content": "a", "subset": "\\ud800"}' % ROW,
+        {"not_unicode": 1},
+    ),
+    "Latin-1": (b'%s\n{"content": "\xe9"}' % ROW, {"not_utf8": 1}),
+    "an array in Latin-1": (b'[{"content": "\xe9"}]', {"not_utf8": 0}),
+    "UTF-16": ('{"content": "a"}'.encode("utf-16"), {"not_utf8": 0}),
+    "an object over lines": (b'{\n "content": "a"\n}', {"not_json": 0}),
+    "a form feed": (b"%s\n\x0c\n" % ROW, {"not_json": 1}),
+    "blank lines": (b"\n \t\r\n%s\n\n[1]\n" % ROW, {"not_json": 1}),
+    "no column": (b'%s\n\n{"text": "a"}' % ROW, {"no_text": 1}),
+}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+@pytest.mark.parametrize("name", CORPORA)
+def test_it_takes_and_refuses_what_the_evaluator_does(tmp_path, name, suffix):
+    data, first_refused = CORPORA[name]
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data)
+    taken, refused = 0, False
+    try:
+        for _ in corpora.documents(path):
+            taken += 1
+    except InputError:
+        refused = True
+    for block in (20, 1 << 20)[len(data) > 1000 :]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pieces, "SIZE", block)
+            found = check.check(str(path))
+        assert found["first_refused"] == first_refused
+        assert refused == bool(first_refused)
+        if refused:
+            assert min(first_refused.values()) == taken
+        else:
+            assert found["documents"] == found["rows"] == taken
 
 
 @pytest.mark.long

@@ -20,7 +20,7 @@ import pytest
 
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.text import files, inputs, pieces, sample, work
+from jaxbpc.text import duplicates, files, inputs, pieces, sample, work
 
 WORDS = ["the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as"]
 
@@ -259,6 +259,46 @@ def test_near_duplicates(tmp_path):
     assert manifest["dropped"] == {"near_duplicate": 40}
 
 
+def pair(name, similarity, n=240):
+    """Two texts of `n` words or more that are exactly, or by less than 0.005, that similar."""
+    n_own = round(n * (1 - similarity) / (2 * similarity))
+    same = [f"{name}w{i}" for i in range(n + 4)]
+    both = [" ".join(same + [f"{name}{side}{i}" for i in range(n_own)]) for side in "ab"]
+    assert jaccard(*both) == pytest.approx(similarity, abs=0.005)
+    return both
+
+
+def n_found(folder, threshold, pairs, before=()):
+    """How many pairs are told to be one, after other documents that are not."""
+    with duplicates.Near(folder / "near", threshold) as near:
+        texts = [*before, *(text for both in pairs for text in both)]
+        new = [near.is_new(one) for one in duplicates.signatures(texts)]
+    assert all(new[: len(before)])
+    new = new[len(before) :]
+    assert all(new[::2])
+    return new[1::2].count(False)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_near_duplicates_are_found_as_promised(tmp_path, threshold):
+    at, above, below = (
+        n_found(tmp_path, threshold, [pair(f"p{i}", threshold + step) for i in range(200)])
+        for step in (0.0, 0.0999, -0.0999)
+    )
+    assert above >= 190
+    assert 60 <= at <= 160  # an estimate is as often below as above
+    assert below <= 10
+
+
+def test_near_duplicates_among_documents_that_have_something_in_common(tmp_path):
+    """What all share, a third of each, hides none: only similarity counts."""
+    common = " ".join(f"c{i}" for i in range(84))
+    crowd = [f"{common} " + " ".join(f"x{k}w{i}" for i in range(160)) for k in range(400)]
+    assert 0.15 < jaccard(*crowd[:2]) < 0.25
+    pairs = [[f"{common} {text}" for text in pair(f"p{i}", 0.6)] for i in range(50)]
+    assert n_found(tmp_path, 0.5, pairs, crowd) >= 48
+
+
 @pytest.mark.parametrize("characters", [1, 1000, 40_000, 10**9])
 def test_sample(tmp_path, characters):
     lines = [prose(i, 5 + i % 60) for i in range(500)]
@@ -299,6 +339,50 @@ def test_a_sample_is_that_of_the_smallest_numbers(tmp_path):
     assert got == sorted(want)
 
 
+def test_of_equal_numbers_the_first_are_taken(tmp_path):
+    with sample.Sample(tmp_path / "s", 25, 7) as chosen:
+        for i in range(20):
+            chosen.add("the same", f"{i}\n".encode(), 10, 10)
+        assert [int(line) for line, _, _ in chosen.lines()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("form", ["folders", "files", "glob"])
+def test_a_sample_of_inputs_with_equal_names(tmp_path, form):
+    """No two documents are drawn together, and where the folders lie does not matter."""
+    chosen = []
+    for top in (tmp_path / "here", tmp_path / "there" / "below"):
+        for i in range(40):
+            folder = top / f"r{i}"
+            folder.mkdir(parents=True)
+            for name in ("README.md", f"only{i}.md"):
+                (folder / name).write_text(f"{i} {name} ".ljust(1000, "."))
+        given = {
+            "folders": [top / f"r{i}" for i in range(40)],
+            "files": [top / f"r{i}" / n for i in range(40) for n in ("README.md", f"only{i}.md")],
+            "glob": [top / "*" / "*.md"],
+        }[form]
+        out = tmp_path / f"out {top.name}"
+        for seed in range(6):
+            make(given, out, name=f"s{seed}", sample=10_000, seed=seed)
+        chosen.append([texts(out, f"s{seed}") for seed in range(6)])
+    assert chosen[0] == chosen[1]
+    assert {len(drawn) for drawn in chosen[0]} == {10}
+    # Half of them, with a standard deviation of 3.7.
+    assert 10 < sum("README" in text for drawn in chosen[0] for text in drawn) < 50
+
+
+def test_rows_of_equal_numbers_are_drawn_apart(tmp_path):
+    for folder in "AB":
+        (tmp_path / folder).mkdir()
+        lines = [json.dumps({"text": f"{folder}{i} ".ljust(100, ".")}) for i in range(200)]
+        (tmp_path / folder / "x.jsonl").write_text("\n".join(lines))
+    make([tmp_path / "A" / "x.jsonl", tmp_path / "B" / "x.jsonl"], tmp_path, sample=10_000)
+    drawn = {folder: {t[1:4] for t in texts(tmp_path) if t[0] == folder} for folder in "AB"}
+    assert sum(map(len, drawn.values())) == 100
+    # 50 of 200 twice have 12.5 in common, with a standard deviation of 2.7.
+    assert len(drawn["A"] & drawn["B"]) < 30
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
 def test_a_damaged_file_is_named(tmp_path, suffix):
     compress = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
@@ -316,6 +400,16 @@ def test_a_damaged_file_is_named(tmp_path, suffix):
     [
         ("a.json", b"[1, 2]", r"a\.json: its values are no objects"),
         ("a.json", b'[{"text": "a"}, {"text": ', r"a\.json: not JSON"),
+        (
+            "a.json",
+            b'[{"text": "a"}, {"text": "b"},',
+            r"a\.json: not JSON \(its array is not closed",
+        ),
+        ("a.json", b'[{"text": "a"}', r"a\.json: not JSON \(its array is not closed"),
+        ("a.json", b'{"text": "a"}]', r"a\.json: not JSON \(there is more after"),
+        ("a.json", b"[" * 100_000, r"a\.json: not JSON \(maximum recursion"),
+        ("a.json", b'{"text": %s}' % (b"1" * 5000), r"a\.json: not JSON \(Exceeds the limit"),
+        ("a.json", b'[{"text": "a"}] {"text": "b"}', r"a\.json: not JSON \(there is more after"),
         ("a.jsonl", b'{"body": "a"}', r"no column content or text but body.*--text_column"),
         ("a.csv", b"text,n\na,1,2\n", r"a\.csv: cannot be read \(line 2"),
         ("a.parquet", b"PAR1", r"a\.parquet: cannot be read"),

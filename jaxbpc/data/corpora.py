@@ -113,32 +113,58 @@ def documents(
       most_characters: of a document.
 
     Raises:
-      InputError: a row that is no JSON object, lacks a column of the template, or whose text is
-        not Unicode or longer; the line is named.
+      InputError: as `document`, or the file cannot be read; the line is named.
     """
     fill = Template(template)
-    read = rows.rows(path, _CHARACTER_BYTES * most_characters + _COLUMNS_BYTES)
-    for row, (where, value) in enumerate(itertools.islice(read, samples)):
-        if not isinstance(value, dict):
-            raise InputError(f"{path}:{where}: a row is a JSON object with a `content` field")
-        text = fill(value, f"{path}:{where}")
-        if len(text) > most_characters:
-            raise InputError(
-                f"{path}:{where}: the document has {len(text):,} characters, more than "
-                f"config.data.max_document_characters, {most_characters:,}: split it, or give more "
-                "(tokenising takes 100 to 400 bytes of memory for each)"
-            )
-        subset = value.get("subset")
-        subset = subset if isinstance(subset, str) else None
-        try:
-            (subset or "").encode()
-            n_bytes = len(text.encode())
-        except UnicodeEncodeError as e:
-            raise InputError(
-                f"{path}:{where}: the text has half a surrogate pair ({e.reason}): it is not "
-                "Unicode text, mend or remove the row"
-            )
-        yield Document(text, n_bytes, row, subset, _ordinal(value))
+    read = rows.rows(path, most_bytes(most_characters))
+    for row, (number, value) in enumerate(itertools.islice(read, samples)):
+        yield document(value, row, f"{path}:{number}", fill, most_characters)
+
+
+def most_bytes(most_characters: int) -> int:
+    """Of a row whose document has up to so many characters."""
+    return _CHARACTER_BYTES * most_characters + _COLUMNS_BYTES
+
+
+def document(
+    value: Any,
+    row: int,
+    where: str,
+    fill: "Template",
+    most_characters: int = MAX_DOCUMENT_CHARACTERS,
+) -> Document:
+    """The document of a row's value.
+
+    Args:
+      where: file and line, for the error.
+
+    Raises:
+      rows.RowError: it is no JSON object, lacks a column of the template, or its text is not
+        Unicode or longer.
+    """
+    if not isinstance(value, dict):
+        message = f"{where}: a row is a JSON object with a `content` field"
+        raise rows.RowError(message, "not_json")
+    text = fill(value, where)
+    if len(text) > most_characters:
+        raise rows.RowError(
+            f"{where}: the document has {len(text):,} characters, more than "
+            f"config.data.max_document_characters, {most_characters:,}: split it, or give more "
+            "(tokenising takes 100 to 400 bytes of memory for each)",
+            "too_long",
+        )
+    subset = value.get("subset")
+    subset = subset if isinstance(subset, str) else None
+    try:
+        (subset or "").encode()
+        n_bytes = len(text.encode())
+    except UnicodeEncodeError as e:
+        raise rows.RowError(
+            f"{where}: the text has half a surrogate pair ({e.reason}): it is not "
+            "Unicode text, mend or remove the row",
+            "not_unicode",
+        )
+    return Document(text, n_bytes, row, subset, _ordinal(value))
 
 
 class Template:
@@ -173,12 +199,14 @@ class Template:
             if field is None:
                 continue
             if field not in row:
-                raise InputError(f"{where}: the row has no `{field}`: add it, or mend the template")
+                message = f"{where}: the row has no `{field}`: add it, or mend the template"
+                raise rows.RowError(message, "no_text")
             value = row[field]
             if not isinstance(value, str):
                 if field == self.key or not isinstance(value, int | float):
-                    raise InputError(
-                        f"{where}: `{field}` is {type(value).__name__}, not a string: mend the row"
+                    raise rows.RowError(
+                        f"{where}: `{field}` is {type(value).__name__}, not a string: mend the row",
+                        "no_text",
                     )
                 value = str(value)
             if field == self.key and not value:

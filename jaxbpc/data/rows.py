@@ -10,15 +10,24 @@ import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from jaxbpc import parse
 from jaxbpc.errors import InputError
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")  # JSON's
+_SPACE_BYTES = b" \t\r\n"
 _PIECE = 1 << 20  # bytes of an array that are read at once
 _NEAR_THE_END = 16  # characters; a token that is cut off there may be an error of no row
+
+
+class RowError(InputError):
+    """A row that is none of a corpus. fault: which kind, `not_json` and the like."""
+
+    def __init__(self, message: str, fault: str = ""):
+        super().__init__(message)
+        self.fault = fault
 
 
 def rows(path: pathlib.Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
@@ -28,37 +37,59 @@ def rows(path: pathlib.Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
       most_bytes: of a row.
 
     Raises:
-      InputError: a row that is no JSON or is longer, named; a file that cannot be read.
+      RowError: a row that is no JSON or is longer, named.
+      InputError: a file that cannot be read.
     """
     try:
         with open(path, "rb") as file:
-            start = file.read(4096)
-            is_array = start.removeprefix(_BOM).lstrip().startswith(b"[")
-            file.seek(len(_BOM) if start.startswith(_BOM) else 0)
-            yield from (_elements if is_array else _lines)(file, path, most_bytes)
+            yield from (elements if begins_array(file) else _lines)(file, path, most_bytes)
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror}): check the file")
 
 
-def _lines(file: BinaryIO, path: pathlib.Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
+def begins_array(file: IO[bytes]) -> bool:
+    """Whether a file is one array, not lines; it is then behind its byte order mark."""
+    start = file.read(4096)
+    file.seek(len(_BOM) if start.startswith(_BOM) else 0)
+    return start.removeprefix(_BOM).lstrip().startswith(b"[")
+
+
+def _lines(file: IO[bytes], path: pathlib.Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
     # Binary lines end at \n alone: U+2028 inside a text is no line end.
     for number in itertools.count(1):
         line = file.readline(most_bytes + 1)
         if not line:
             return
-        if len(line) > most_bytes:
-            raise _too_long(path, number, most_bytes)
-        if line.strip(b" \t\r\n"):
-            where = f"{path}:{number}"
-            try:
-                yield number, parse.DECODER.decode(line.decode())
-            except UnicodeDecodeError as e:
-                raise _not_utf8(where, e.start, e)
-            except (RecursionError, ValueError) as e:
-                raise _not_json(where, e)
+        if len(line) > most_bytes or not is_blank(line):
+            yield number, value(line, f"{path}:{number}", most_bytes)
 
 
-def _elements(file: BinaryIO, path: pathlib.Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
+def is_blank(line: bytes) -> bool:
+    """Whether a line is no row."""
+    return not line.strip(_SPACE_BYTES)
+
+
+def value(line: bytes, where: str, most_bytes: int) -> Any:
+    """The value of a row's line, its line end included in its bytes.
+
+    Args:
+      where: file and line, for the error.
+
+    Raises:
+      RowError: it is no JSON, or longer.
+    """
+    if len(line) > most_bytes:
+        raise _too_long(where, most_bytes)
+    try:
+        return parse.DECODER.decode(line.decode())
+    except UnicodeDecodeError as e:
+        raise _not_utf8(where, e.start, e)
+    except (RecursionError, ValueError) as e:
+        raise _not_json(where, e)
+
+
+def elements(file: IO[bytes], path: pathlib.Path, most_bytes: int) -> Iterator[tuple[int, Any]]:
+    """(number from 1, value) of each row of an array. As `rows`."""
     text = _Text(file, path, most_bytes)
     text.take("[")
     if text.peek() != "]":
@@ -69,13 +100,15 @@ def _elements(file: BinaryIO, path: pathlib.Path, most_bytes: int) -> Iterator[t
             text.take(",")
     text.take("]")
     if text.peek():
-        raise InputError(f"{path}: there is more after the end of its array: mend the file")
+        raise RowError(
+            f"{path}: there is more after the end of its array: mend the file", "not_json"
+        )
 
 
 class _Text:
     """The text of a file from where it is read, with as much of it as a row needs."""
 
-    def __init__(self, file: BinaryIO, path: pathlib.Path, most_bytes: int):
+    def __init__(self, file: IO[bytes], path: pathlib.Path, most_bytes: int):
         self._file, self._path, self._most = file, path, most_bytes
         self._decode: Callable[..., str] = codecs.getincrementaldecoder("utf-8")().decode
         self._text, self._at, self._ended = "", 0, False
@@ -88,12 +121,12 @@ class _Text:
                 return self._text[self._at : self._at + 1]
 
     def take(self, wanted: str) -> None:
-        """Reads on behind the next character. Raises InputError where it is not `wanted`."""
+        """Reads on behind the next character. Raises RowError where it is not `wanted`."""
         found = self.peek()
         if found != wanted:
             what = f"{found!r} stands" if found else "it ends"
-            raise InputError(
-                f"{self._path}: not JSON ({what} where {wanted!r} must): mend the file"
+            raise RowError(
+                f"{self._path}: not JSON ({what} where {wanted!r} must): mend the file", "not_json"
             )
         self._at += 1
 
@@ -116,7 +149,7 @@ class _Text:
             except (RecursionError, ValueError) as e:
                 raise _not_json(where, e)
             if len(self._text) - self._at > self._most:
-                raise _too_long(self._path, number, self._most)
+                raise _too_long(where, self._most)
 
     def _more(self) -> bool:
         """Reads on, as much again as there is; False at the file's end."""
@@ -132,20 +165,23 @@ class _Text:
         return True
 
 
-def _too_long(path: pathlib.Path, number: int, most_bytes: int) -> InputError:
-    return InputError(
-        f"{path}:{number}: the row has more than {most_bytes:,} bytes: split its document, or give "
+def _too_long(where: str, most_bytes: int) -> RowError:
+    return RowError(
+        f"{where}: the row has more than {most_bytes:,} bytes: split its document, or give "
         "a larger --config.data.max_document_characters (tokenising takes 100 to 400 bytes of "
-        "memory for each)"
+        "memory for each)",
+        "too_long",
     )
 
 
-def _not_utf8(where: str, at: int, e: UnicodeDecodeError) -> InputError:
-    return InputError(f"{where}: not UTF-8 (byte {at}: {e.reason}): convert the file to UTF-8")
+def _not_utf8(where: str, at: int, e: UnicodeDecodeError) -> RowError:
+    message = f"{where}: not UTF-8 (byte {at}: {e.reason}): convert the file to UTF-8"
+    return RowError(message, "not_utf8")
 
 
-def _not_json(where: str, e: Exception) -> InputError:
-    if not isinstance(e, json.JSONDecodeError):
-        reason = str(e)[:160] or type(e).__name__
-        return InputError(f"{where}: cannot be read as JSON ({reason}): mend the line")
-    return InputError(f"{where}: not JSON (column {e.colno}: {e.msg}): mend the line")
+def _not_json(where: str, e: Exception) -> RowError:
+    if isinstance(e, json.JSONDecodeError):
+        reason = f"not JSON (column {e.colno}: {e.msg})"
+    else:
+        reason = f"cannot be read as JSON ({str(e)[:160] or type(e).__name__})"
+    return RowError(f"{where}: {reason}: mend the line", "not_json")

@@ -5,7 +5,8 @@
 
 CORPUS: a .jsonl or .json file as the evaluator reads it (also compressed; then without tokens and
 baselines). Counted are documents, characters, bytes, empty and equal documents, lengths, dates and
-the rows that the evaluator would refuse, each kind with its first row (from 0).
+the rows that the evaluator would refuse, each kind with its first row (from 0, blank lines not
+counted); of an array that is broken, all from there on is one row.
 --tokenizer   a folder or hub id: tokens, documents that do not come back from them, unknown tokens,
               special tokens in the text; the tokens are kept for the run that scores the corpus
 --against     another corpus: the documents that are in it too, and the share of windows of 50
@@ -26,8 +27,8 @@ from jaxbpc.data import baselines, corpora, tokens
 from jaxbpc.errors import InputError
 from jaxbpc.progress import Bar
 from jaxbpc.record import write_json
-from jaxbpc.text import duplicates, inputs, overlap, parallel, pieces
-from jaxbpc.text.tally import Tally, tally
+from jaxbpc.text import duplicates, inputs, overlap, parallel
+from jaxbpc.text.tally import Tally, read, tally
 from jaxbpc.weights import source
 
 FLAGS = flags.FlagValues()
@@ -155,9 +156,7 @@ def _tallies(found: inputs.Source, limit: int | None, workers: int):
     """The tally of each piece, in order."""
     with (
         Bar(found.name, "ch") as bar,
-        contextlib.closing(
-            parallel.ordered(tally, pieces.pieces([found]), limit, workers)
-        ) as results,
+        contextlib.closing(parallel.ordered(tally, read(found), limit, workers)) as results,
     ):
         for one in results:
             bar.update(one.characters)
@@ -197,7 +196,7 @@ _FAULTS = {
     "not_json": "rows that are no JSON objects",
     "not_unicode": "rows with half a surrogate pair",
     "not_utf8": "rows that are not UTF-8",
-    "too_long": "rows too long to read",
+    "too_long": "documents too long for the evaluator",
 }
 
 # What is told, its count in the audit, and its first row there.

@@ -45,12 +45,14 @@ class Source:
     """A file, or a hub dataset where kind is None.
 
     name: as the corpus tells it: relative to the folder that was given. compression: its suffix.
+    key: what no other source of the command has, and no folder above the inputs decides.
     """
 
     path: str
     name: str
     kind: int | None
     compression: str = ""
+    key: str = ""
 
     def open(self) -> IO[bytes]:
         """The bytes, decompressed as they are read; `damaged` holds what reading may raise."""
@@ -111,30 +113,42 @@ def find(
       InputError: an input is not there, or is a file of no known kind.
     """
     skipped = Counter() if skipped is None else skipped
-    for entry in inputs:
-        if entry.startswith(HUB):
-            yield Source(entry.removeprefix(HUB), entry, None)
-            continue
-        path = os.path.expanduser(entry)
-        if os.path.isdir(path):
-            yield from _walk(path, include, exclude, skipped)
-        elif os.path.isfile(path):
-            source = _source(path, os.path.basename(path))
-            if source is None:
-                raise InputError(
-                    f"{path}: of no known kind: give it one of {' '.join(KINDS)}, also with "
-                    f"{' '.join(_COMPRESSED)}"
-                )
-            yield source
-        else:
-            matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
-            if not matches:
-                raise InputError(f"{entry} does not exist: give files, folders, globs or {HUB}NAME")
-            for match in matches:
-                if os.path.isdir(match):
-                    continue
-                if wanted := _wanted(match, match, include, exclude, skipped):
-                    yield wanted
+    for place, entry in enumerate(inputs):
+        for source in _find(entry, include, exclude, skipped):
+            # Each input has its own README.md.
+            yield dataclasses.replace(source, key=f"{place}\0{source.key}")
+
+
+def _find(
+    entry: str, include: Sequence[str], exclude: Sequence[str], skipped: Counter
+) -> Iterator[Source]:
+    """The sources of one input; their keys are unique within it."""
+    if entry.startswith(HUB):
+        yield Source(entry.removeprefix(HUB), entry, None, key=entry)
+        return
+    path = os.path.expanduser(entry)
+    if os.path.isdir(path):
+        yield from _walk(path, include, exclude, skipped)
+    elif os.path.isfile(path):
+        source = _source(path, os.path.basename(path))
+        if source is None:
+            raise InputError(
+                f"{path}: of no known kind: give it one of {' '.join(KINDS)}, also with "
+                f"{' '.join(_COMPRESSED)}"
+            )
+        yield source
+    else:
+        matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []
+        if not matches:
+            raise InputError(f"{entry} does not exist: give files, folders, globs or {HUB}NAME")
+        top = path
+        while glob.has_magic(top):
+            top = os.path.dirname(top)
+        for match in matches:
+            if os.path.isdir(match):
+                continue
+            if wanted := _wanted(match, match, include, exclude, skipped):
+                yield dataclasses.replace(wanted, key=_key(os.path.relpath(match, top or ".")))
 
 
 def _walk(
@@ -178,14 +192,27 @@ def _source(path: str, name: str) -> Source | None:
     if kind is None or (kind == PARQUET and compression):
         return None
     # A file's name may be no Unicode text.
-    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return Source(path, name, kind, compression)
+    told = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return Source(path, told, kind, compression, _key(name))
+
+
+def _key(name: str) -> str:
+    """A file's name as Unicode text, unlike that of any other name."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def text_encoding(source: Source) -> str:
-    """The encoding of a source's begin. Raises InputError where it is no text."""
+    """The encoding of a source's first block that is not all ASCII.
+
+    Raises:
+      InputError: it is no text.
+    """
     with source.open() as file:
-        start = file.read(1 << 20)
-    if not (name := decode.encoding(start, whole=False)):
+        block = file.read(1 << 20)
+        name = decode.encoding(block, whole=False)
+        while name == "utf-8" and block and block.isascii():
+            block = file.read(1 << 20)
+            name = decode.encoding(block, whole=False)
+    if not name:
         raise unreadable(source, ValueError("in no encoding that is known"))
     return name

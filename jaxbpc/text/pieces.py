@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import inputs
+from jaxbpc.text import decode, inputs
 from jaxbpc.text.inputs import Source
 
 SIZE = 1 << 20
@@ -32,20 +32,30 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """Whole lines of JSON; `first` is the number of the first, from 0."""
+    """Whole lines of JSON; `first` is the number of the first, from 0.
 
-    name: str
+    encoding: guessed, of those that are not UTF-8; None: they are in none that is known.
+    transcoded: the guessed encoding of them all, which were in another than these bytes.
+    """
+
+    source: Source
     first: int
     data: bytes
+    encoding: str | None = None
+    transcoded: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows, None where one was too long to read; `first` is the number of the first, from 0."""
+    """Rows, None where one was too long to read; `first` is the number of the first, from 0.
 
-    name: str
+    encoding: of the source, where it was guessed.
+    """
+
+    source: Source
     first: int
     rows: list[dict[str, Any] | None]
+    encoding: str | None = None
 
 
 Piece = Files | Lines | Rows
@@ -90,38 +100,58 @@ def _size(source: Source) -> int:
 
 def _of_rows(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
     if source.kind == inputs.LINES:
-        with source.open() as file:
-            yield from lines(source.name, file)
-        return
-    if source.kind == inputs.JSON:
-        rows = _json(source)
+        yield from _decodable_lines(source)
     elif source.kind == inputs.PARQUET:
         yield from _parquet(source, columns)
-        return
     elif source.kind is None:
-        rows = _hub(source)
+        yield from _grouped(source, _hub(source))
     else:
-        rows = _csv(source)
-    yield from _grouped(source.name, rows)
+        name = inputs.text_encoding(source)
+        read = _json if source.kind == inputs.JSON else _csv
+        guessed = name if decode.is_guess(name) else None
+        yield from _grouped(source, read(source, name), guessed)
 
 
-def lines(name: str, file: IO[bytes]) -> Iterator[Piece]:
-    """Lines in blocks; one of more than LIMIT bytes is a row of None."""
+def _decodable_lines(source: Source) -> Iterator[Lines | Rows]:
+    """Lines of bytes that are ASCII's, with one encoding for all that are not UTF-8."""
+    guessed = None
+    with source.open() as file:
+        wide = decode.wide(file.read(1 << 16))
+        file.seek(0)
+        if wide is None:
+            for piece in lines(source, file, LIMIT):
+                if isinstance(piece, Lines):
+                    guessed = guessed or decode.of_lines(piece.data)
+                    piece = dataclasses.replace(piece, encoding=guessed)
+                yield piece
+            return
+        name = wide if decode.is_guess(wide) else None
+        try:
+            for piece in lines(source, codecs.EncodedFile(file, "utf-8", wide), LIMIT):
+                if isinstance(piece, Lines):
+                    piece = dataclasses.replace(piece, transcoded=name)
+                yield piece
+        except UnicodeDecodeError as e:
+            raise inputs.unreadable(source, e)
+
+
+def lines(source: Source, file: IO[bytes], most_bytes: int) -> Iterator[Lines | Rows]:
+    """Lines in blocks; one of more than `most_bytes` is a row of None."""
     first = 0
     rest = b""
     while block := file.read(SIZE):
         block = rest + block if rest else block
         end = block.rfind(b"\n") + 1
         if end:
-            yield Lines(name, first, block[:end])
+            yield Lines(source, first, block[:end])
             first += block.count(b"\n", 0, end)
         rest = block[end:]
-        if len(rest) > LIMIT:
-            yield Rows(name, first, [None])
+        if len(rest) > most_bytes:
+            yield Rows(source, first, [None])
             first += 1
             rest = _after_line(file)
     if rest:
-        yield Lines(name, first, rest)
+        yield Lines(source, first, rest)
 
 
 def _after_line(file: IO[bytes]) -> bytes:
@@ -132,7 +162,9 @@ def _after_line(file: IO[bytes]) -> bytes:
     return b""
 
 
-def _grouped(name: str, rows: Iterator[tuple[dict | None, int]]) -> Iterator[Piece]:
+def _grouped(
+    source: Source, rows: Iterator[tuple[dict | None, int]], encoding: str | None = None
+) -> Iterator[Piece]:
     """(row, its size) in groups."""
     group: list[dict | None] = []
     first = size = 0
@@ -140,18 +172,17 @@ def _grouped(name: str, rows: Iterator[tuple[dict | None, int]]) -> Iterator[Pie
         group.append(row)
         size += n
         if size >= SIZE or len(group) >= 1000:
-            yield Rows(name, first, group)
+            yield Rows(source, first, group, encoding)
             first += len(group)
             group, size = [], 0
     if group:
-        yield Rows(name, first, group)
+        yield Rows(source, first, group, encoding)
 
 
-def _json(source: Source) -> Iterator[tuple[dict | None, int]]:
+def _json(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
     """The objects of an array, or one after another, parsed as they come."""
-    name = inputs.text_encoding(source)
     decoder = json.JSONDecoder()
-    decode = codecs.getincrementaldecoder(name)(errors="strict").decode
+    decoded = codecs.getincrementaldecoder(encoding)(errors="strict").decode
     text, at, done = "", 0, False
     with source.open() as file:
 
@@ -161,44 +192,56 @@ def _json(source: Source) -> Iterator[tuple[dict | None, int]]:
             at = 0
             block = file.read(max(SIZE, len(text)))
             done = not block
-            text += decode(block, final=done)
+            text += decoded(block, final=done)
+
+        def peek() -> str:
+            """The next character that is no space; '' at the end."""
+            nonlocal at
+            while True:
+                while at < len(text) and text[at] in _SPACE:
+                    at += 1
+                if at < len(text) or done:
+                    return text[at : at + 1]
+                more()
 
         try:
-            more()
-            separators = _SPACE + ("[,]" if text.lstrip(_SPACE).startswith("[") else "")
-            while True:
-                at = _skip(text, at, separators)
-                if at == len(text):
-                    if done:
-                        return
-                    more()
-                    continue
+            is_array = peek() == "["
+            at += is_array
+            while peek() not in ("", "]"):
                 try:
                     value, end = decoder.raw_decode(text, at)
                 except json.JSONDecodeError as e:
                     if done or len(text) - at > LIMIT:
-                        raise InputError(f"{source.path}: not JSON ({e.msg}): mend the file")
+                        raise _not_json(source, e.msg)
                     more()
                     continue
+                except (RecursionError, ValueError) as e:  # too deep, or a number too long
+                    raise _not_json(source, str(e)[:160])
                 if not isinstance(value, dict):
                     raise InputError(f"{source.path}: its values are no objects: mend the file")
                 yield value, end - at
                 at = end
+                if is_array and peek() == ",":
+                    at += 1
+                elif is_array:
+                    break
+            if is_array and peek() != "]":
+                raise _not_json(source, "its array is not closed")
+            at += is_array
+            if peek():
+                raise _not_json(source, "there is more after its end")
         except UnicodeDecodeError as e:
             raise inputs.unreadable(source, e)
 
 
-def _skip(text: str, at: int, characters: str) -> int:
-    while at < len(text) and text[at] in characters:
-        at += 1
-    return at
+def _not_json(source: Source, reason: str) -> InputError:
+    return InputError(f"{source.path}: not JSON ({reason}): mend the file")
 
 
-def _csv(source: Source) -> Iterator[tuple[dict | None, int]]:
-    name = inputs.text_encoding(source)
+def _csv(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
     delimiter = "\t" if source.kind == inputs.TSV else ","
     csv.field_size_limit(LIMIT)
-    with source.open() as file, io.TextIOWrapper(file, name, newline="") as text:
+    with source.open() as file, io.TextIOWrapper(file, encoding, newline="") as text:
         try:
             reader = csv.DictReader(text, delimiter=delimiter, strict=True)
             for row in reader:
@@ -226,7 +269,7 @@ def _parquet(source: Source, columns: tuple[str, ...]) -> Iterator[Piece]:
             size = min(1000, max(1, SIZE // a_row))
             # Without columns in common all are read, so that the error can name them.
             for batch in file.iter_batches(size, columns=names or None):
-                yield Rows(source.name, first, batch.to_pylist())
+                yield Rows(source, first, batch.to_pylist())
                 first += batch.num_rows
     except (pa.ArrowException, UnicodeDecodeError) as e:
         raise inputs.unreadable(source, e)

@@ -1,9 +1,9 @@
 """A seeded sample of documents by characters, without their number being known before.
 
 Each document has a number that its source and the seed decide; the documents with the smallest are
-taken, until there are enough characters, and come in the order of the sources. As they come, those
-that cannot be among them any more are left out, so that the disk holds little more than the sample;
-the memory holds a histogram of the numbers.
+taken (of equal ones the first), until there are enough characters, and come in the order of the
+sources. As they come, those that cannot be among them any more are left out, so that the disk holds
+little more than the sample; the memory holds a histogram of the numbers.
 """
 
 import hashlib
@@ -71,24 +71,28 @@ class Sample:
         """(line, characters, bytes) of the sample's documents."""
         for file in self._files:
             file.flush()
-        largest = self._largest()
+        last = self._last_taken()
         with open(self._paths[0], "rb") as lines:
-            for entry in self._entries():
+            for i, entry in enumerate(self._entries()):
                 line = lines.read(int(entry["line"]))
-                if entry["number"] <= largest:
+                if (int(entry["number"]), i) <= last:
                     yield line, int(entry["n_ch"]), int(entry["n_b"])
 
-    def _largest(self) -> int:
-        """The largest number in the sample: only the last bucket's are sorted."""
+    def _last_taken(self) -> tuple[int, int]:
+        """The sample's largest (number, place): only the last bucket's are sorted."""
         left = self._characters - (self._up_to_last - int(self._histogram[self._last]))
-        inside = [e for e in self._entries() if int(e["number"]) >> 48 == self._last]
-        largest = (self._last << 48) - 1
-        for entry in sorted(inside, key=lambda e: int(e["number"])):
+        inside = [
+            (int(e["number"]), i, int(e["n_ch"]))
+            for i, e in enumerate(self._entries())
+            if int(e["number"]) >> 48 == self._last
+        ]
+        last = (self._last << 48, -1)
+        for number, i, n_characters in sorted(inside):
             if left <= 0:
                 break
-            largest = int(entry["number"])
-            left -= int(entry["n_ch"])
-        return max(largest, 0)
+            last = (number, i)
+            left -= n_characters
+        return last
 
     def _entries(self) -> Iterator[np.void]:
         with open(self._paths[1], "rb") as file:

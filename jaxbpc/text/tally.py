@@ -1,19 +1,24 @@
-"""A piece of a corpus → what is in it, counted: what the workers of `prepare check` do.
+"""A corpus in pieces → what is in each, counted: the latter is what the workers of `check` do.
 
-A row is as the evaluator takes it: a JSON object in UTF-8 with a string in `content`.
+Rows are read, taken and refused by the evaluator's own functions.
 """
 
 import dataclasses
-import json
+import datetime
+import io
+import pathlib
 from collections.abc import Iterator
+from typing import IO, Any
 
 import numpy as np
 
-from jaxbpc import dates
-from jaxbpc.text import duplicates, overlap
-from jaxbpc.text.pieces import Lines, Piece, Rows
+from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
+from jaxbpc.data import corpora, rows
+from jaxbpc.text import duplicates, inputs, overlap, pieces
 
 BINS = 64  # documents of 2^i … 2^(i+1) - 1 characters
+_MOST_BYTES = corpora.most_bytes(MAX_DOCUMENT_CHARACTERS)
+_FILL = corpora.Template("{content}")
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,11 +45,11 @@ class Tally:
 
     def add(self, other: "Tally") -> None:
         """Takes the counts of a later piece in, not its digests and windows."""
+        for name, (n, first) in other.faults.items():
+            before = self.faults.get(name, (0, self.rows + first))
+            self.faults[name] = (before[0] + n, before[1])
         for name in ("rows", "documents", "empty", "characters", "n_bytes", "dated", "undated"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name, (n, first) in other.faults.items():
-            before = self.faults.get(name, (0, first))
-            self.faults[name] = (before[0] + n, before[1])
         self.lengths += other.lengths
         if self.dates is None or other.dates is None:
             self.dates = self.dates or other.dates
@@ -53,65 +58,99 @@ class Tally:
             self.dates = (min(a, c), max(b, d))
 
 
+@dataclasses.dataclass(frozen=True)
+class Elements:
+    """Values of an array's rows. fault: of what follows them, which cannot be read."""
+
+    values: list[Any]
+    fault: str | None = None
+
+
+Piece = pieces.Lines | pieces.Rows | Elements
+
+
+def read(source: inputs.Source) -> Iterator[Piece]:
+    """Yields a corpus in pieces: lines as they are, an array parsed.
+
+    Raises:
+      InputError: the file cannot be read.
+    """
+    try:
+        with source.open() as file:
+            if rows.begins_array(file):
+                yield from _elements(file, pathlib.Path(source.path))
+            else:
+                yield from pieces.lines(source, file, _MOST_BYTES)
+    except inputs.damaged() as e:
+        raise inputs.unreadable(source, e)
+
+
+def _elements(file: IO[bytes], path: pathlib.Path) -> Iterator[Elements]:
+    values: list[Any] = []
+    fault, start = None, 0
+    try:
+        for _, value in rows.elements(file, path, _MOST_BYTES):
+            values.append(value)
+            if file.tell() - start >= pieces.SIZE:
+                yield Elements(values)
+                values, start = [], file.tell()
+    except rows.RowError as e:
+        fault = e.fault
+    yield Elements(values, fault)
+
+
 def tally(piece: Piece, limit: int | None) -> Tally:
     """Counts a piece. limit: of the hashes of windows that are looked at; None: none is."""
     found = Tally()
-    assert isinstance(piece, Lines | Rows)
-    for number, row in _rows(piece):
-        found.rows += 1
-        fault = row if isinstance(row, str) else _count(found, row, limit)
+    for value, fault in _values(piece):
+        if fault is None:
+            try:
+                document = corpora.document(value, found.rows, "", _FILL)
+                _count(found, document, value.get("date"), limit)
+            except rows.RowError as e:
+                fault = e.fault
         if fault is not None:
-            n, first = found.faults.get(fault, (0, number))
+            n, first = found.faults.get(fault, (0, found.rows))
             found.faults[fault] = (n + 1, first)
+        found.rows += 1
     return found
 
 
-def _count(found: Tally, row: dict, limit: int | None) -> str | None:
-    """Counts a row in; what is wrong with it."""
-    text = row.get("content")
-    if not isinstance(text, str):
-        return "no_text"
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        return "not_unicode"
+def _values(piece: Piece) -> Iterator[tuple[Any, str | None]]:
+    """(value of a row, what is wrong with it where there is none)."""
+    if isinstance(piece, Elements):
+        yield from ((value, None) for value in piece.values)
+        if piece.fault is not None:
+            yield None, piece.fault
+    elif isinstance(piece, pieces.Rows):
+        yield None, "too_long"
+    else:
+        for line in io.BytesIO(piece.data):
+            if len(line) <= _MOST_BYTES and rows.is_blank(line):
+                continue
+            try:
+                yield rows.value(line, "", _MOST_BYTES), None
+            except rows.RowError as e:
+                yield None, e.fault
+
+
+def _count(found: Tally, document: corpora.Document, date: Any, limit: int | None) -> None:
+    """Counts a document in. date: as its row has it."""
+    text = document.text
     if not text:
         found.empty += 1
-        return None
+        return
     found.documents += 1
     found.characters += len(text)
-    found.n_bytes += len(data)
+    found.n_bytes += document.n_bytes
     found.lengths[len(text).bit_length() - 1] += 1
-    found.digests.append(duplicates.digest(data))
+    found.digests.append(duplicates.digest(text.encode()))
     if limit is not None:
         found.windows.append(overlap.hashes(text, limit))
-    date = row.get("date")
-    if (parsed := dates.parsed(date)) is None:
+    if document.date < 0:
         found.undated += date not in (None, "")
     else:
         found.dated += 1
-        day = parsed.isoformat()
+        day = datetime.date.fromordinal(document.date).isoformat()
         first, last = found.dates or (day, day)
         found.dates = (min(first, day), max(last, day))
-    return None
-
-
-def _rows(piece: Lines | Rows) -> Iterator[tuple[int, dict | str]]:
-    """(number of the line or row from 0, row or what is wrong with it)."""
-    if isinstance(piece, Rows):
-        for number, row in enumerate(piece.rows, start=piece.first):
-            yield number, "too_long" if row is None else row
-        return
-    for number, line in enumerate(piece.data.removesuffix(b"\n").split(b"\n"), start=piece.first):
-        if not number:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line.decode())
-        except UnicodeDecodeError:
-            yield number, "not_utf8"
-            continue
-        except (ValueError, RecursionError):
-            value = None
-        yield number, value if isinstance(value, dict) else "not_json"

@@ -47,7 +47,8 @@ _TEXT_COLUMNS = ("content", "text")
 class Made:
     """A document: its line in the corpus, or why it is dropped.
 
-    key: where it came from. digest: of its text; signature: for near duplicates.
+    key: where it came from, its own in this command. digest: of its text; signature: for near
+    duplicates. encoding: of its text, where that was guessed.
     """
 
     key: str
@@ -57,18 +58,20 @@ class Made:
     n_bytes: int = 0
     digest: bytes = b""
     signature: bytes = b""
+    encoding: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
 class _Document:
     """What was read: text or why there is none, and what is known of it."""
 
-    name: str
+    source: inputs.Source
     row: int | None
     text: str | None
     why_not: str = ""
     date: str | None = None
     title: str | None = None
+    encoding: str | None = None
 
 
 def process(piece: Piece, options: Options) -> list[Made]:
@@ -77,6 +80,7 @@ def process(piece: Piece, options: Options) -> list[Made]:
     texts = []
     for document in _read(piece, options):
         one, text = _filtered(document, options)
+        one.encoding = document.encoding
         made.append(one)
         if text is not None:
             texts.append((one, text))
@@ -89,7 +93,8 @@ def process(piece: Piece, options: Options) -> list[Made]:
 
 def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
     text = document.text
-    key = document.name if document.row is None else f"{document.name}:{document.row}"
+    source = document.source
+    key = source.key if document.row is None else f"{source.key}:{document.row}"
     if text is None:
         return Made(key, document.why_not), None
     if len(text) < options.min_characters:
@@ -101,7 +106,7 @@ def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
             return Made(key, "no_date"), None
         if not (options.since or "") <= document.date <= (options.until or "9999-12-31"):
             return Made(key, "out_of_dates"), None
-    meta = {"source": document.name, "row": document.row, "title": document.title}
+    meta = {"source": source.name, "row": document.row, "title": document.title}
     meta = {name: value for name, value in meta.items() if value is not None}
     try:
         line = writer.encode(writer.row(text, document.date, meta=meta))
@@ -123,20 +128,21 @@ def _read(piece: Piece, options: Options) -> Iterator[_Document]:
         for source in piece.sources:
             yield _file(source, options.max_characters)
         return
-    name = piece.name
-    for number, row in enumerate(_rows(piece), start=piece.first):
+    source = piece.source
+    for number, (row, encoding) in enumerate(_rows(piece), start=piece.first):
         if row is None or isinstance(row, str):
             if row != "":
-                yield _Document(name, number, None, row or "too_long")
+                yield _Document(source, number, None, row or "too_long")
             continue
-        text = row.get(_text_column(row, options.text_column, name, number))
+        text = row.get(_text_column(row, options.text_column, source.name, number))
         if not isinstance(text, str):
-            yield _Document(name, number, None, "no_text")
+            yield _Document(source, number, None, "no_text")
             continue
         title = row.get(options.title_column or "title")
         title = title if isinstance(title, str) and title else None
         day = dates.parsed(row.get(options.date_column or "date"))
-        yield _Document(name, number, text, "", None if day is None else day.isoformat(), title)
+        date = None if day is None else day.isoformat()
+        yield _Document(source, number, text, "", date, title, encoding)
 
 
 def _file(source: inputs.Source, max_characters: int) -> _Document:
@@ -148,38 +154,46 @@ def _file(source: inputs.Source, max_characters: int) -> _Document:
     except inputs.damaged() as e:
         raise inputs.unreadable(source, e)
     if len(data) > limit:
-        return _Document(source.name, None, None, "too_long")
+        return _Document(source, None, None, "too_long")
     if source.kind == inputs.HTML:
         found = decode.html(data)
         if found is None:
-            return _Document(source.name, None, None, "no_text")
-        return _Document(source.name, None, found[0], title=found[1])
-    text = decode.text(data, python=source.kind == inputs.PYTHON)
-    return _Document(source.name, None, text, "undecodable")
+            return _Document(source, None, None, "no_text")
+        return _Document(source, None, found[0], title=found[1], encoding=found[2])
+    decoded = (decode.python if source.kind == inputs.PYTHON else decode.text)(data)
+    if decoded is None:
+        return _Document(source, None, None, "undecodable")
+    return _Document(source, None, decoded[0], encoding=decoded[1])
 
 
-def _rows(piece: Lines | Rows) -> Iterator[dict[str, Any] | str | None]:
-    """Rows; why there is none; '' for a line of spaces."""
+def _rows(piece: Lines | Rows) -> Iterator[tuple[dict[str, Any] | str | None, str | None]]:
+    """(row, why there is none, or '' for a line of spaces; its encoding where it was guessed)."""
     if isinstance(piece, Rows):
-        yield from piece.rows
+        yield from ((row, piece.encoding) for row in piece.rows)
         return
     lines = piece.data.removesuffix(b"\n").split(b"\n")
     for number, line in enumerate(lines, start=piece.first):
         if not number:
             line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line.strip():
-            yield ""
-            continue
-        text = decode.text(line)
-        if text is None:
-            yield "undecodable"
-            continue
+        yield _row(line, piece) if line.strip() else ("", None)
+
+
+def _row(line: bytes, piece: Lines) -> tuple[dict[str, Any] | str, str | None]:
+    """As `_rows`, of a line."""
+    encoding = piece.transcoded
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        encoding = piece.encoding
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            yield "not_json"
-            continue
-        yield value if isinstance(value, dict) else "not_json"
+            text = line.decode(encoding or "utf-8")
+        except UnicodeDecodeError:
+            return "undecodable", None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "not_json", None
+    return (value if isinstance(value, dict) else "not_json"), encoding
 
 
 def _text_column(row: dict[str, Any], given: str | None, name: str, number: int) -> str:
