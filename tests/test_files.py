@@ -423,6 +423,20 @@ def test_bad_input(tmp_path, name, data, message):
         make([tmp_path / name], tmp_path / "out")
 
 
+def test_what_is_known_of_rows(tmp_path):
+    """Subsets stay, by their own column or another; a column that no row has is an error."""
+    lines = [{"text": prose(i), "subset": "ab"[i % 2], "kind": "xy"[i // 2]} for i in range(4)]
+    del lines[0]["kind"]
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    for column, want in ((None, ["a", "b", "a", "b"]), ("kind", [None, "x", "y", "y"])):
+        make([path], tmp_path / str(column), subset_column=column)
+        assert [row.get("subset") for row in rows(tmp_path / str(column))] == want
+    for usual in ("date", "title", "subset"):
+        with pytest.raises(InputError, match=f"no column nope but text, .*--{usual}_column"):
+            make([path], tmp_path / "bad", **{f"{usual}_column": "nope"})
+
+
 def test_rows_of_any_size(tmp_path, monkeypatch):
     """However blocks end within rows, the rows are the same; one that is too long is told."""
     lines = [{"content": prose(i, 1 + 7 * (i % 5)), "é": i} for i in range(200)]

@@ -7,7 +7,8 @@ IN: a file, a folder, a glob in quotes, or hub:DATASET[:CONFIG[:SPLIT]]. Text (.
 also with .gz .bz2 .xz .zst. What is not UTF-8 and declares no encoding is guessed, once for a file
 of rows; how many documents were is told. Spaces and line ends stay as they are.
 
---text_column, --date_column, --title_column   of rows (default: content or text, date, title)
+--text_column, --date_column, --title_column, --subset_column   of rows (default: content or text,
+            date, title, subset); results tell the BPC of each subset
 --include, --exclude   patterns of names within a folder, such as '*.py,docs/*'
 --min_characters=1, --max_characters=10000000   shorter and longer documents are dropped
 --language=en,de   others are dropped
@@ -49,6 +50,7 @@ _NAME = _define(flags.DEFINE_string, "name", None, "of the corpus")
 _TEXT = _define(flags.DEFINE_string, "text_column", None, "column of the text")
 _DATE = _define(flags.DEFINE_string, "date_column", None, "column of the date")
 _TITLE = _define(flags.DEFINE_string, "title_column", None, "column of the title")
+_SUBSET = _define(flags.DEFINE_string, "subset_column", None, "column of the subset")
 _INCLUDE = _define(flags.DEFINE_list, "include", [], "patterns of names")
 _EXCLUDE = _define(flags.DEFINE_list, "exclude", [], "patterns of names")
 _MIN = _define(flags.DEFINE_integer, "min_characters", 1, "shortest document", lower_bound=1)
@@ -89,6 +91,7 @@ def main(arguments: list[str]) -> None:
         text_column=_TEXT.value,
         date_column=_DATE.value,
         title_column=_TITLE.value,
+        subset_column=_SUBSET.value,
         min_characters=_MIN.value,
         max_characters=_MAX.value,
         languages=tuple(_LANGUAGE.value),

@@ -26,6 +26,7 @@ class Options:
     text_column: str | None = None
     date_column: str | None = None
     title_column: str | None = None
+    subset_column: str | None = None
     min_characters: int = 1
     max_characters: int = 10_000_000
     languages: tuple[str, ...] = ()
@@ -35,9 +36,12 @@ class Options:
 
     def columns(self) -> tuple[str, ...]:
         """Those that are read; () where any may be the text's."""
-        if self.text_column is None:
-            return (*_TEXT_COLUMNS, self.date_column or "date", self.title_column or "title")
-        return (self.text_column, self.date_column or "date", self.title_column or "title")
+        texts = _TEXT_COLUMNS if self.text_column is None else (self.text_column,)
+        return (*texts, *(given or name for name, given in self.others().items()))
+
+    def others(self) -> dict[str, str | None]:
+        """Of what is known beside the text the column that was given, by its usual name."""
+        return {"date": self.date_column, "title": self.title_column, "subset": self.subset_column}
 
 
 _TEXT_COLUMNS = ("content", "text")
@@ -72,6 +76,7 @@ class _Document:
     date: str | None = None
     title: str | None = None
     encoding: str | None = None
+    subset: str | None = None
 
 
 def process(piece: Piece, options: Options) -> list[Made]:
@@ -109,7 +114,7 @@ def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
     meta = {"source": source.name, "row": document.row, "title": document.title}
     meta = {name: value for name, value in meta.items() if value is not None}
     try:
-        line = writer.encode(writer.row(text, document.date, meta=meta))
+        line = writer.encode(writer.row(text, document.date, document.subset, meta))
         data = text.encode()
     except UnicodeEncodeError:
         return Made(key, "not_unicode"), None
@@ -129,7 +134,10 @@ def _read(piece: Piece, options: Options) -> Iterator[_Document]:
             yield _file(source, options.max_characters)
         return
     source = piece.source
-    for number, (row, encoding) in enumerate(_rows(piece), start=piece.first):
+    read = list(_rows(piece))
+    if not piece.first:
+        _check_columns([row for row, _ in read if isinstance(row, dict)], options, source.name)
+    for number, (row, encoding) in enumerate(read, start=piece.first):
         if row is None or isinstance(row, str):
             if row != "":
                 yield _Document(source, number, None, row or "too_long")
@@ -138,11 +146,14 @@ def _read(piece: Piece, options: Options) -> Iterator[_Document]:
         if not isinstance(text, str):
             yield _Document(source, number, None, "no_text")
             continue
-        title = row.get(options.title_column or "title")
-        title = title if isinstance(title, str) and title else None
-        day = dates.parsed(row.get(options.date_column or "date"))
+        known = {name: row.get(given or name) for name, given in options.others().items()}
+        title, subset = (
+            value if isinstance(value, str) and value else None
+            for value in (known["title"], known["subset"])
+        )
+        day = dates.parsed(known["date"])
         date = None if day is None else day.isoformat()
-        yield _Document(source, number, text, "", date, title, encoding)
+        yield _Document(source, number, text, "", date, title, encoding, subset)
 
 
 def _file(source: inputs.Source, max_characters: int) -> _Document:
@@ -194,6 +205,16 @@ def _row(line: bytes, piece: Lines) -> tuple[dict[str, Any] | str, str | None]:
     except (ValueError, RecursionError):
         return "not_json", None
     return (value if isinstance(value, dict) else "not_json"), encoding
+
+
+def _check_columns(rows: list[dict[str, Any]], options: Options, name: str) -> None:
+    """Raises InputError where none of a source's first rows has a column that was given."""
+    for usual, given in options.others().items():
+        if given is not None and rows and not any(given in row for row in rows):
+            raise InputError(
+                f"{name}: has no column {given} but {', '.join(map(str, rows[0]))[:200]}: give one "
+                f"as --{usual}_column"
+            )
 
 
 def _text_column(row: dict[str, Any], given: str | None, name: str, number: int) -> str:
