@@ -14,7 +14,7 @@ corpus with fewest documents, by `intervals.effective`.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -55,12 +55,13 @@ class Comparison:
     @property
     def is_level(self) -> bool:
         """Whether all runs have a BPC of the same texts, and no other: their averages compare."""
-        return len({frozenset(_with_bpc(ranked.run)) for ranked in self.ranking}) < 2
+        return len({frozenset(runs.scored(ranked.run)) for ranked in self.ranking}) < 2
 
     @property
     def unlike(self) -> list[str]:
         """Corpora of which runs have scored different texts under one name."""
-        return [name for name in self.corpora if len(_of(name, self.ranking)) > 1]
+        texts = runs.texts_by_name([ranked.run for ranked in self.ranking])
+        return [name for name in self.corpora if len(texts[name]) > 1]
 
     def difference(self, first: str, second: str, corpus: str) -> Difference | None:
         """That of two runs by name, the better-ranked one second; None where they have none."""
@@ -100,7 +101,7 @@ def gather(found: list[runs.Run], seed: int = 0) -> Comparison:
         run.name: [s for group in scored.values() for s in group if s.run is run] for run in found
     }
     ranking = [_ranked(run, mine[run.name]) for run in found]
-    common = _common(found)
+    common = runs.common(found)
     ranking.sort(key=lambda r: (_mean(r.run, common), r.run.name))
     corpora = list(dict.fromkeys(c for run in found for c in run.results.corpora))
     corpora.sort(key=lambda c: published.CORPORA.index(c) if c in published.CORPORA else 9)
@@ -114,75 +115,22 @@ def gather(found: list[runs.Run], seed: int = 0) -> Comparison:
     return dataclasses.replace(made, notes=[*_unlike(made, common), *notes])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Text:
-    """What a run has scored under a name. Samples and template make other text of one file."""
-
-    name: str
-    sha256: str
-    characters: int
-    template: str
-
-
-def _texts(run: runs.Run) -> dict[_Text, float | None]:
-    """The texts of a run, each with its BPC, if it has one."""
-    template = run.results.config.get("data", {}).get("template") or "{content}"
-    return {
-        _Text(name, r.corpus_sha256, r.characters, template): r.bpc
-        for name, r in run.results.corpora.items()
-    }
-
-
-def _with_bpc(run: runs.Run) -> dict[_Text, float]:
-    return {text: bpc for text, bpc in _texts(run).items() if bpc is not None}
-
-
-def _of(name: str, ranking: list[Ranked]) -> set[_Text]:
-    return {text for ranked in ranking for text in _texts(ranked.run) if text.name == name}
-
-
-def _common(found: list[runs.Run]) -> list[_Text]:
-    """The texts that all runs have a BPC of."""
-    each = [_with_bpc(run) for run in found]
-    return [text for text in each[0] if all(text in own for own in each)] if each else []
-
-
-def _mean(run: runs.Run, common: list[_Text]) -> float:
+def _mean(run: runs.Run, common: list[runs.Text]) -> float:
     if not common:
         return run.results.average_bpc or np.inf
-    own = _with_bpc(run)
+    own = runs.scored(run)
     return float(np.mean([own[text] for text in common]))
 
 
-_SETTINGS: dict[str, Callable[[runs.Run], str]] = {
-    "window": lambda run: "{block_size}, stride {stride}".format(**run.results.window),
-    "dtype": lambda run: str(run.results.model["dtype"]),
-}
-
-
-def _unlike(made: Comparison, common: list[_Text]) -> list[str]:
+def _unlike(made: Comparison, common: list[runs.Text]) -> list[str]:
     """Notes of what keeps the runs' numbers from being compared."""
-    notes = []
-    for name in made.unlike:
-        files = {text.sha256 for text in _of(name, made.ranking)}
-        what = "different files" if len(files) > 1 else "different text of one file"
-        notes.append(f"{name}: its runs scored {what}, their numbers do not compare")
+    found = [ranked.run for ranked in made.ranking]
+    notes = runs.unlike_texts(found, "runs")
     if not made.is_level:
         names = ", ".join(text.name for text in common)
         rank = f"; they are ranked over {names}" if common else ""
         notes.append(f"the runs have not the same corpora: their averages do not compare{rank}")
-    return [*notes, *_other_settings([ranked.run for ranked in made.ranking])]
-
-
-def _other_settings(found: list[runs.Run]) -> Iterable[str]:
-    """Notes of settings that move a BPC as a model does."""
-    for what, of in _SETTINGS.items():
-        by_value: dict[str, list[str]] = {}
-        for run in found:
-            by_value.setdefault(of(run), []).append(run.name)
-        if len(by_value) > 1:
-            told = "; ".join(f"{value}: {', '.join(names)}" for value, names in by_value.items())
-            yield f"the runs have not the same {what} ({told}): differences are also the {what}'s"
+    return [*notes, *runs.unlike_settings(found, "runs")]
 
 
 def _by_corpus(

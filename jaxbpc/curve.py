@@ -17,12 +17,6 @@ from jaxbpc.weights import source
 
 FILE = "series.json"
 _X = ("step", "tokens")
-_SETTINGS = {
-    "window.block_size": lambda results: results.window["block_size"],
-    "window.stride": lambda results: results.window["stride"],
-    "model.dtype": lambda results: results.model["dtype"],
-}
-_NAMED = 3  # checkpoints in a note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,20 +103,8 @@ def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
 
 def unlike(curve: Curve) -> list[str]:
     """Notes of what keeps a series' numbers from being one curve: other texts, windows, dtypes."""
-    notes = []
-    for name in _corpora(curve.good):
-        texts = {own[name] for run in curve.good if name in (own := _texts(run))}
-        if len(texts) > 1:
-            files = {sha256 for sha256, *_ in texts}
-            what = "different files" if len(files) > 1 else "different text of one file"
-            notes.append(f"{name}: its checkpoints scored {what}, their numbers do not compare")
-    for setting, of in _SETTINGS.items():
-        values: dict[str, list[str]] = {}
-        for run in curve.good:
-            values.setdefault(str(of(run.results)), []).append(run.name)
-        if len(values) > 1:
-            told = ", ".join(f"{value} ({_few(names)})" for value, names in values.items())
-            notes.append(f"{setting} differs: {told}: their numbers do not compare")
+    notes = runs.unlike_texts(curve.good, "checkpoints")
+    notes += runs.unlike_settings(curve.good, "checkpoints")
     if not _is_level(curve):
         names = ", ".join(common(curve))
         over = f"the average is over {names}" if names else "there is no average"
@@ -134,20 +116,19 @@ def common(curve: Curve) -> list[str]:
     """The corpora that a series' average is over: those that all its checkpoints have."""
     if _is_level(curve):
         return _corpora(curve.good)
-    each = [_texts(run, with_bpc=True).items() for run in curve.good]
-    return [name for name, text in each[0] if all((name, text) in own for own in each)]
+    return [text.name for text in runs.common(curve.good)]
 
 
 def averages(curve: Curve) -> dict[pathlib.Path, float | None]:
     """The average BPC of each run of a series, by its folder, over the same texts for all."""
-    names = common(curve)
-    wanted = {name: _texts(curve.good[0])[name] for name in names}
+    level = _is_level(curve)
+    wanted = runs.common(curve.good)
     found = {}
     for run in curve.runs:
-        own = _texts(run, with_bpc=True)
-        mean = reduce.average_bpc(run.results.corpora[n].bpc for n in names if n in own)
-        mean = run.results.average_bpc if run.results.corpora.keys() == wanted.keys() else mean
-        has_all = all(own.get(name) == text for name, text in wanted.items())
+        own = runs.scored(run)
+        mean = reduce.average_bpc(own[text] for text in wanted if text in own)
+        mean = run.results.average_bpc if level and run.name not in curve.failed else mean
+        has_all = all(text in own for text in wanted)
         found[run.folder] = mean if has_all else None
     return found
 
@@ -156,23 +137,8 @@ def _corpora(found: list[Run]) -> list[str]:
     return list(dict.fromkeys(name for run in found for name in run.results.corpora))
 
 
-def _texts(run: Run, with_bpc: bool = False) -> dict[str, tuple[str, int, str]]:
-    """What a run has read as each corpus: samples and template make other text of one file."""
-    template = run.results.config.get("data", {}).get("template") or "{content}"
-    return {
-        name: (result.corpus_sha256, result.characters, template)
-        for name, result in run.results.corpora.items()
-        if result.bpc is not None or not with_bpc
-    }
-
-
 def _is_level(curve: Curve) -> bool:
-    return len({frozenset(_texts(run).items()) for run in curve.good}) < 2
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return len({frozenset(runs.texts(run)) for run in curve.good}) < 2
 
 
 def _training(run: Run, name: str) -> float | None:

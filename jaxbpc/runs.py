@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 import re
+from collections.abc import Callable
 
 from jaxbpc import intervals, mirror, published, results
 from jaxbpc.errors import InputError
@@ -112,6 +113,83 @@ def same_name(one: str, other: str) -> bool:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9.]", "", name.lower())
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """What a run has scored under a name. Samples and template make other text of one file."""
+
+    name: str
+    sha256: str
+    characters: int
+    template: str
+
+
+def texts(run: Run) -> dict[Text, float | None]:
+    """The texts of a run, each with its BPC, if it has one."""
+    template = run.results.config.get("data", {}).get("template") or "{content}"
+    return {
+        Text(name, r.corpus_sha256, r.characters, template): r.bpc
+        for name, r in run.results.corpora.items()
+    }
+
+
+def scored(run: Run) -> dict[Text, float]:
+    """The texts that a run has a BPC of, with that."""
+    return {text: bpc for text, bpc in texts(run).items() if bpc is not None}
+
+
+def common(found: list[Run]) -> list[Text]:
+    """The texts that all runs have a BPC of, in the first one's order."""
+    each = [scored(run) for run in found]
+    return [text for text in each[0] if all(text in own for own in each)] if each else []
+
+
+def texts_by_name(found: list[Run]) -> dict[str, set[Text]]:
+    """The texts that runs have scored under each corpus's name; where they compare, one."""
+    by_name: dict[str, set[Text]] = {}
+    for run in found:
+        for text in texts(run):
+            by_name.setdefault(text.name, set()).add(text)
+    return by_name
+
+
+def unlike_texts(found: list[Run], who: str) -> list[str]:
+    """A note for each corpus's name under which runs (`who`: what they are) scored other texts."""
+    notes = []
+    for name, own in texts_by_name(found).items():
+        if len(own) > 1:
+            n_files = len({text.sha256 for text in own})
+            what = "different files" if n_files > 1 else "different text of one file"
+            notes.append(f"{name}: its {who} scored {what}, their numbers do not compare")
+    return notes
+
+
+def unlike_settings(found: list[Run], who: str) -> list[str]:
+    """A note for each setting that moves a BPC as a model does, where runs have not the same."""
+    notes = []
+    for what, of in _SETTINGS.items():
+        by_value: dict[str, list[str]] = {}
+        for run in found:
+            by_value.setdefault(of(run), []).append(run.name)
+        if len(by_value) > 1:
+            told = "; ".join(f"{value}: {_few(names)}" for value, names in by_value.items())
+            notes.append(
+                f"the {who} have not the same {what} ({told}): differences are also the {what}'s"
+            )
+    return notes
+
+
+_NAMED = 3  # runs in a note
+_SETTINGS: dict[str, Callable[[Run], str]] = {
+    "window": lambda run: "{block_size}, stride {stride}".format(**run.results.window),
+    "dtype": lambda run: str(run.results.model["dtype"]),
+}
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def unlike_published(run: Run, corpora: list[str] | None = None) -> list[str]:

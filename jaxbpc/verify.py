@@ -18,7 +18,7 @@ import sys
 
 from absl import flags
 
-from jaxbpc import cli, published, runs
+from jaxbpc import cli, points, published, runs
 from jaxbpc.errors import InputError
 
 TOLERANCE = 0.002
@@ -109,11 +109,8 @@ def recognise(run: runs.Run, name: str | None = None) -> tuple[published.Model, 
 
 
 def _by_name(name: str) -> published.Model | None:
-    for model in published.models():
-        for alias in model.names:
-            if runs.same_name(name, alias) or runs.same_name(name, runs.model_name(alias)):
-                return model
-    return None
+    known_as = points.published_name(name)
+    return next((model for model in published.models() if model.name == known_as), None)
 
 
 def _same_size(model: published.Model, run: runs.Run) -> bool:

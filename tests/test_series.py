@@ -263,12 +263,12 @@ def test_one_that_tells_no_tokens_is_not_fitted(tmp_path, caplog):
     [
         (
             {"model": {"dtype": "float32"}},
-            "model.dtype differs: bfloat16 (step1, step2), float32",
+            "not the same dtype (bfloat16: step1, step2; float32: step3)",
             True,
         ),
         (
             {"window": {"block_size": 1900, "stride": 9}},
-            "window.stride differs: 512 (step1, step2)",
+            "not the same window (1900, stride 512: step1, step2; 1900, stride 9: step3)",
             True,
         ),
         ({"sha256": "2e"}, "python: its checkpoints scored different files", False),
