@@ -47,7 +47,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", ["xla", "blocked"])
-@pytest.mark.parametrize("C", [300, 40])
+@pytest.mark.parametrize("C", [300, 193, 40])
 def test_exact(kind, case, C):
     q, k, v = operands(4, 2, C, 300, H_v=8)
     sinks = np.array([0.5, -1.0, 3.0, 0.0])

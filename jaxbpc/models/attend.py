@@ -14,6 +14,12 @@ from jaxbpc.models import kernels
 from jaxbpc.models.dense import dot
 
 _BLOCK_ROWS = 192
+# What a CPU's library of products (YNNPACK) takes in one loop from queries to outputs, scores in
+# cache, is: products with nothing between them but sums, the maximum and the exponential. So masks
+# are added, the weights' sum is a column of the second product, and, since it would also take in
+# what makes its operands, and make it anew for each tile, these have more than one reader.
+_N_PARTS = 2  # products that read a block's keys
+_TILE = 16  # columns that a CPU's matrix instructions take at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +63,9 @@ def attend(
     if kind == "cudnn" and C == T:
         return kernels.cudnn(q_BNCH, k_BKTH, v_BKTH, scores.window)
     q_BKGCH = q_BNCH.reshape(B, K, N // K, C, H)
-    rows = C if kind == "xla" else _BLOCK_ROWS
-    blocks = []
+    sinks_KG = None if sinks_N is None else sinks_N.reshape(K, N // K)
+    rows, n_parts = (C, 1) if kind == "xla" else (_BLOCK_ROWS, _N_PARTS)
+    outs = []
     for begin in range(0, C, rows):
         end = min(begin + rows, C)
         last = T - C + end  # one past the last key that the block sees
@@ -70,42 +77,60 @@ def attend(
             # A softmax does not see a constant: relative to the nearest key, float32 is exact.
             near = bias_NT[:, first:last] - bias_NT[:, last - 1 : last]
             bias_KGS = jnp.asarray(near.reshape(K, N // K, last - first), jnp.float32)
-        blocks.append(
-            _attend_block(
-                q_BKGCH[:, :, :, begin:end],
-                k_BKTH[:, :, first:last],
-                v_BKTH[:, :, first:last],
-                scores,
-                bias_KGS,
-                None if sinks_N is None else sinks_N.reshape(K, N // K),
-            )
-        )
-    return jnp.concatenate(blocks, axis=3).reshape(B, N, C, -1)
+        k_BKSH, v_BKSH = k_BKTH[:, :, first:last], v_BKTH[:, :, first:last]
+        step = -(-(end - begin) // n_parts)
+        for row in range(begin, end, step):
+            q = q_BKGCH[:, :, :, row : min(row + step, end)]
+            place = T - C + row - first
+            outs.append(_attend_block(q, k_BKSH, v_BKSH, place, scores, bias_KGS, sinks_KG))
+    return jnp.concatenate(outs, axis=3).reshape(B, N, C, -1)
 
 
-def _attend_block(q_BKGCH, k_BKSH, v_BKSH, how: Scores, bias_KGS, sinks_KG) -> jax.Array:
-    """Attention of C rows of which the last sees all S keys (but those before its window)."""
+def _attend_block(
+    q_BKGCH, k_BKSH, v_BKSH, place: int, how: Scores, bias_KGS, sinks_KG
+) -> jax.Array:
+    """Attention of C rows, the first at key `place`, on S keys that hold all that they see."""
     B, K, G, C, H = q_BKGCH.shape
     S = k_BKSH.shape[2]
     # One matrix [G·C, H] a key head: what a matmul library is fastest at.
     q_BKRH = q_BKGCH.reshape(B, K, G * C, H)
+    distance = jnp.arange(place, place + C)[:, None] - jnp.arange(S)
+    visible = distance >= 0
+    if how.window is not None:
+        visible &= distance < how.window
+    mask_CS = jnp.where(visible, 0.0, -jnp.inf).astype(jnp.float32)
+    # Shared by layers as it is: without this they share it written out for every head.
+    q_BKRH, mask_CS = jax.lax.optimization_barrier((q_BKRH, mask_CS))
     scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH).reshape(B, K, G, C, S)
     if how.softcap is not None:
         scores = how.softcap * jnp.tanh(scores / how.softcap)
     if bias_KGS is not None:
         scores = scores + bias_KGS[:, :, None]
-    distance = jnp.arange(C)[:, None] + (S - C) - jnp.arange(S)
-    visible = distance >= 0
-    if how.window is not None:
-        visible &= distance < how.window
-    scores = jnp.where(visible, scores, -jnp.inf)
+    scores = scores + mask_CS
     highest = jnp.max(scores, axis=-1, keepdims=True)
     if sinks_KG is not None:
         highest = jnp.maximum(highest, sinks_KG[:, :, None, None])
-    weights = jnp.exp(scores - highest)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
+    weights = jnp.exp(scores - highest).reshape(B, K, G * C, S)
+    out, total = jax.lax.platform_dependent(weights, v_BKSH, cpu=_sum_in_product, default=_sum)
+    out, total = (a.reshape(B, K, G, C, -1) for a in (out, total))
     if sinks_KG is not None:
         total = total + jnp.exp(sinks_KG[:, :, None, None] - highest)
-    p_BKRS = weights.astype(q_BKGCH.dtype).reshape(B, K, G * C, S)
-    out = dot("bkrs,bksh->bkrh", p_BKRS, v_BKSH).reshape(B, K, G, C, -1) / total
-    return out.astype(q_BKGCH.dtype)
+    return (out / total).astype(q_BKGCH.dtype)
+
+
+def _sum(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(values weighted, sums of weights): [B, K, R, H] and [B, K, R, 1], float32."""
+    total = jnp.sum(weights_BKRS, axis=-1, keepdims=True)
+    return dot("bkrs,bksh->bkrh", weights_BKRS.astype(v_BKSH.dtype), v_BKSH), total
+
+
+def _sum_in_product(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`_sum` on a CPU, by columns of ones: no weights are kept.
+
+    What is summed are the rounded weights, those that values are multiplied by.
+    """
+    H = v_BKSH.shape[-1]
+    ones = jnp.ones((*v_BKSH.shape[:-1], _TILE), v_BKSH.dtype)
+    values = jnp.concatenate([v_BKSH, ones], axis=-1)
+    both = dot("bkrs,bksh->bkrh", weights_BKRS.astype(v_BKSH.dtype), values)
+    return both[..., :H], both[..., H : H + 1]
