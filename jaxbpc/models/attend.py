@@ -64,7 +64,7 @@ def attend(
         return kernels.cudnn(q_BNCH, k_BKTH, v_BKTH, scores.window)
     q_BKGCH = q_BNCH.reshape(B, K, N // K, C, H)
     sinks_KG = None if sinks_N is None else sinks_N.reshape(K, N // K)
-    rows, n_parts = (C, 1) if kind == "xla" else (_BLOCK_ROWS, _N_PARTS)
+    rows, n_parts, weigh = (C, 1, _weigh) if kind == "xla" else (_BLOCK_ROWS, _N_PARTS, _weigh_fast)
     outs = []
     for begin in range(0, C, rows):
         end = min(begin + rows, C)
@@ -82,12 +82,12 @@ def attend(
         for row in range(begin, end, step):
             q = q_BKGCH[:, :, :, row : min(row + step, end)]
             place = T - C + row - first
-            outs.append(_attend_block(q, k_BKSH, v_BKSH, place, scores, bias_KGS, sinks_KG))
+            outs.append(_attend_block(q, k_BKSH, v_BKSH, place, scores, bias_KGS, sinks_KG, weigh))
     return jnp.concatenate(outs, axis=3).reshape(B, N, C, -1)
 
 
 def _attend_block(
-    q_BKGCH, k_BKSH, v_BKSH, place: int, how: Scores, bias_KGS, sinks_KG
+    q_BKGCH, k_BKSH, v_BKSH, place: int, how: Scores, bias_KGS, sinks_KG, weigh
 ) -> jax.Array:
     """Attention of C rows, the first at key `place`, on S keys that hold all that they see."""
     B, K, G, C, H = q_BKGCH.shape
@@ -111,21 +111,21 @@ def _attend_block(
     if sinks_KG is not None:
         highest = jnp.maximum(highest, sinks_KG[:, :, None, None])
     weights = jnp.exp(scores - highest).reshape(B, K, G * C, S)
-    out, total = jax.lax.platform_dependent(weights, v_BKSH, cpu=_sum_in_product, default=_sum)
+    out, total = weigh(weights, v_BKSH)
     out, total = (a.reshape(B, K, G, C, -1) for a in (out, total))
     if sinks_KG is not None:
         total = total + jnp.exp(sinks_KG[:, :, None, None] - highest)
     return (out / total).astype(q_BKGCH.dtype)
 
 
-def _sum(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _weigh(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(values weighted, sums of weights): [B, K, R, H] and [B, K, R, 1], float32."""
     total = jnp.sum(weights_BKRS, axis=-1, keepdims=True)
     return dot("bkrs,bksh->bkrh", weights_BKRS.astype(v_BKSH.dtype), v_BKSH), total
 
 
-def _sum_in_product(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`_sum` on a CPU, by columns of ones: no weights are kept.
+def _weigh_and_sum(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`_weigh` by one product, with columns of ones for the sums: no weights are kept.
 
     What is summed are the rounded weights, those that values are multiplied by.
     """
@@ -134,3 +134,8 @@ def _sum_in_product(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Arr
     values = jnp.concatenate([v_BKSH, ones], axis=-1)
     both = dot("bkrs,bksh->bkrh", weights_BKRS.astype(v_BKSH.dtype), values)
     return both[..., :H], both[..., H : H + 1]
+
+
+def _weigh_fast(weights_BKRS: jax.Array, v_BKSH: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`_weigh` in the way that is fastest on the platform."""
+    return jax.lax.platform_dependent(weights_BKRS, v_BKSH, cpu=_weigh_and_sum, default=_weigh)
