@@ -14,11 +14,12 @@ from jaxbpc.models import kernels
 from jaxbpc.models.dense import dot
 
 _BLOCK_ROWS = 192
-# What a CPU's library of products (YNNPACK) takes in one loop from queries to outputs, scores in
-# cache, is: products with nothing between them but sums, the maximum and the exponential. So masks
-# are added, the weights' sum is a column of the second product, and, since it would also take in
-# what makes its operands, and make it anew for each tile, these have more than one reader.
-_N_PARTS = 2  # products that read a block's keys
+# XLA gives a CPU's products to a library (YNNPACK), which can compute a block in one loop from
+# queries to outputs, scores in cache, where only sums, maxima and exponentials stand between its
+# two products. So masks are added, and the weights' sum is a column of the second product. It
+# would take in what converts keys and values too, and convert them anew for each tile, if they had
+# but one reader: so each block's are read by two.
+_N_PARTS = 2  # of a block's rows, each its own products
 _TILE = 16  # columns that a CPU's matrix instructions take at a time
 
 
@@ -89,7 +90,10 @@ def attend(
 def _attend_block(
     q_BKGCH, k_BKSH, v_BKSH, place: int, how: Scores, bias_KGS, sinks_KG, weigh
 ) -> jax.Array:
-    """Attention of C rows, the first at key `place`, on S keys that hold all that they see."""
+    """[B, K, G, C, H]: attention of C rows, the first at key `place`, on S keys: all they see.
+
+    weigh: how weights become weighted values and their sums, `_weigh` or `_weigh_fast`.
+    """
     B, K, G, C, H = q_BKGCH.shape
     S = k_BKSH.shape[2]
     # One matrix [G·C, H] a key head: what a matmul library is fastest at.
@@ -99,7 +103,7 @@ def _attend_block(
     if how.window is not None:
         visible &= distance < how.window
     mask_CS = jnp.where(visible, 0.0, -jnp.inf).astype(jnp.float32)
-    # Shared by layers as it is: without this they share it written out for every head.
+    # Kept from being widened to all heads outside the loop, which XLA does to what layers share.
     q_BKRH, mask_CS = jax.lax.optimization_barrier((q_BKRH, mask_CS))
     scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH).reshape(B, K, G, C, S)
     if how.softcap is not None:
