@@ -51,6 +51,7 @@ def ours(folder: pathlib.Path, dtype: str):
     kind = layout.attention("auto", checkpoint.arch, jax.numpy.dtype(dtype), "cpu")
     model, _ = load.load(checkpoint, jax.numpy.dtype(dtype), mesh, kind)
     step = step_lib.Step(Decoder.hidden, Decoder.output, mesh).compile(model, (1, BLOCK), STRIDE)
+    step_lib.keep_freed_memory()
     return lambda ids: np.asarray(step(model, ids[None, :-1], ids[None, 1:]))[0]
 
 

@@ -160,6 +160,12 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec(axes, x.shape, mesh))
 
 
+def split(axis: str, count: int) -> bool:
+    """Whether the mesh inside of jit splits a dimension of `count` along logical `axis`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and spec([axis], [count], mesh)[0] is not None
+
+
 def n_batch_shards(mesh: Mesh) -> int:
     """In how many parts a batch is split."""
     return math.prod(mesh.shape[name] for name in RULES["batch"][0])

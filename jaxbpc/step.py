@@ -1,13 +1,15 @@
 """The step: windows → nats of each scored token, jit-compiled and sharded over the mesh.
 
 The idea: nll = logsumexp(h Wᵀ) - (h Wᵀ)[y]. The complication: logits of a window are large (1900 x
-262,144 float32 are 2 GB), so the head runs at the scored positions only and in chunks of them; the
-logits of a window never exist whole. The log-sum-exp is float32 over the full vocabulary.
+262,144 float32 are 2 GB), so the head runs at the scored positions only, in chunks of them or of
+the vocabulary: a window's logits never exist whole. The log-sum-exp is float32 over all of it.
 
 Knows only a function `hidden(params, tokens_BT, rows) -> h_BCD` and a head: any model.
 """
 
+import ctypes
 import dataclasses
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +18,11 @@ import jax.numpy as jnp
 
 from jaxbpc import sharding
 from jaxbpc.models.head import Head
-from jaxbpc.sharding import constrain
+from jaxbpc.sharding import constrain, split
 
 _CHUNK_ROWS = 128
+_BLOCK_VOCAB = 4096
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 # By default the TPU compiler splits large products over an fsdp axis into rings of small ones; with
 # parameters that are gathered layer by layer that costs half of the speed (70B over 16 chips).
 # The CPU compiler starts whatever could run: all blocks of attention at once, 100 MB of scores. One
@@ -33,7 +37,7 @@ def nll(
     h_BCD: jax.Array,
     head: Head | Callable[[jax.Array], jax.Array],
     targets_BC: jax.Array,
-    unroll: bool = False,
+    platform: str | None = None,
 ) -> jax.Array:
     """-ln p(target) in float32, [B, C], chunk by chunk of positions.
 
@@ -41,7 +45,7 @@ def nll(
       h_BCD: hidden states, rounded to a `Head`'s dtype for the product.
       head: how they become logits; if no `Head`, then h_BRD → logits_BRV.
       targets_BC: int32 ids.
-      unroll: no loop. In a loop the CPU compiler transposes a bfloat16 head, in a copy.
+      platform: on a 'cpu' the chunks are of a `Head`'s vocabulary, where no mesh splits it.
     """
     B, C, D = h_BCD.shape
     to_logits: Callable[[jax.Array], jax.Array]
@@ -49,6 +53,8 @@ def nll(
         # Gathered once, not for each chunk; a vocabulary that is split stays so.
         head = dataclasses.replace(head, weight_VD=constrain(head.weight_VD, "vocab", None))
         h_BCD, to_logits = h_BCD.astype(head.weight_VD.dtype), head.logits
+        if platform == "cpu" and not split("vocab", len(head.weight_VD)):
+            return _nll_by_vocabulary(h_BCD, head, targets_BC)
     else:
         to_logits = head
     n_chunks = -(-C // _CHUNK_ROWS)
@@ -60,10 +66,6 @@ def nll(
         target_BR = jnp.take_along_axis(logits_BRV, y_BR[..., None], axis=-1)[..., 0]
         return jax.nn.logsumexp(logits_BRV, axis=-1) - target_BR
 
-    if unroll:
-        begins = range(0, C, rows)
-        pairs = ((h_BCD[:, i : i + rows], targets_BC[:, i : i + rows]) for i in begins)
-        return jnp.concatenate([chunk(pair) for pair in pairs], axis=1)
     pad = n_chunks * rows - C
     h_BCD = jnp.pad(h_BCD, ((0, 0), (0, pad), (0, 0)))
     targets_BC = jnp.pad(targets_BC, ((0, 0), (0, pad)))
@@ -71,6 +73,31 @@ def nll(
     target_chunks = targets_BC.reshape(B, n_chunks, rows).swapaxes(0, 1)
     nll_chunks = jax.lax.map(chunk, (h_chunks, target_chunks))
     return nll_chunks.swapaxes(0, 1).reshape(B, n_chunks * rows)[:, :C]
+
+
+def _nll_by_vocabulary(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> jax.Array:
+    """`nll` by blocks of the vocabulary: weights are read once, a CPU's cache holds the logits."""
+    V = len(head.weight_VD)
+    n_whole = V // _BLOCK_VOCAB
+
+    def block(begin: jax.Array | int, size: int = _BLOCK_VOCAB) -> tuple[jax.Array, jax.Array]:
+        # Else the compiler slices a float32 copy of a bfloat16 head, made before the loop.
+        tables, begin = jax.lax.optimization_barrier((head, begin))
+        part = jax.tree.map(lambda t: jax.lax.dynamic_slice_in_dim(t, begin, size), tables)
+        logits_BCV = part.logits(h_BCD)
+        # Finite where all of a block is -inf, as a bias may say of ids that are not used.
+        most_BC = jnp.maximum(jnp.max(logits_BCV, axis=-1), jnp.finfo(jnp.float32).min)
+        return most_BC, jnp.sum(jnp.exp(logits_BCV - most_BC[..., None]), axis=-1)
+
+    most_NBC, sum_NBC = jax.lax.map(block, _BLOCK_VOCAB * jnp.arange(n_whole))
+    if rest := V - n_whole * _BLOCK_VOCAB:
+        last = block(V - rest, rest)
+        most_NBC = jnp.concatenate([most_NBC, last[0][None]])
+        sum_NBC = jnp.concatenate([sum_NBC, last[1][None]])
+    most_BC = jnp.max(most_NBC, axis=0)
+    sum_BC = jnp.sum(sum_NBC * jnp.exp(most_NBC - most_BC), axis=0)
+    # The target's own product is rounded in another order than its block's: p stays 1 at most.
+    return jnp.maximum(most_BC - head.logit(h_BCD, targets_BC) + jnp.log(sum_BC), 0.0)
 
 
 class Step:
@@ -91,11 +118,11 @@ class Step:
         mesh: jax.sharding.Mesh,
     ):
         self.mesh, self.platform = mesh, mesh.devices.flat[0].platform
-        unroll = self.platform == "cpu"
 
         def step(params: Any, inputs_BT: jax.Array, targets_BT: jax.Array, rows: int) -> jax.Array:
             h_BCD = hidden(params, inputs_BT, rows)
-            return nll(h_BCD, head(params), targets_BT[:, targets_BT.shape[1] - rows :], unroll)
+            targets_BC = targets_BT[:, targets_BT.shape[1] - rows :]
+            return nll(h_BCD, head(params), targets_BC, self.platform)
 
         replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
         self._step = jax.jit(
@@ -121,3 +148,15 @@ class Step:
         tokens_BT = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=layout)
         with jax.set_mesh(self.mesh):
             return self._step.lower(params, tokens_BT, tokens_BT, rows).compile()
+
+
+def keep_freed_memory() -> None:
+    """Has the process keep memory that is freed: for one that runs steps on a CPU. Linux's glibc.
+
+    Each operation of a step asks for scratch memory and frees it. By default much of it goes back
+    to the system every time: up to 400,000 page faults a step, a tenth of its time.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda name, value: 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_THRESHOLD, 2**30)

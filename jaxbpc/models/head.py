@@ -25,15 +25,25 @@ class Head:
 
     def logits(self, h_BRD: jax.Array) -> jax.Array:
         """[B, R, V] float32 for hidden states in the weight's dtype."""
-        logits_BRV = dot("brd,vd->brv", h_BRD, self.weight_VD)
+        products_BRV = dot("brd,vd->brv", h_BRD, self.weight_VD)
+        return self._of_products(products_BRV, self.weight_VD, self.bias_V)
+
+    def logit(self, h_BRD: jax.Array, ids_BR: jax.Array) -> jax.Array:
+        """[B, R] float32: of each position's logits that of one id."""
+        weight_BRD = self.weight_VD[ids_BR]
+        bias_BR = None if self.bias_V is None else self.bias_V[ids_BR]
+        products_BR = jnp.sum(h_BRD.astype(jnp.float32) * weight_BRD.astype(jnp.float32), axis=-1)
+        return self._of_products(products_BR, weight_BRD, bias_BR)
+
+    def _of_products(self, logits: jax.Array, weight: jax.Array, bias: jax.Array | None):
+        """Logits of products of hidden states and `weight`, [..., D]."""
         if self.normalized:
-            w = self.weight_VD.astype(jnp.float32)
-            length_V = jnp.sqrt(jnp.sum(w * w, axis=-1))
-            logits_BRV = logits_BRV / jnp.maximum(length_V, 1e-12)
-        if self.bias_V is not None:
-            logits_BRV = logits_BRV + self.bias_V.astype(jnp.float32)
+            w = weight.astype(jnp.float32)
+            logits = logits / jnp.maximum(jnp.sqrt(jnp.sum(w * w, axis=-1)), 1e-12)
+        if bias is not None:
+            logits = logits + bias.astype(jnp.float32)
         if self.scale != 1.0:
-            logits_BRV = logits_BRV * self.scale
+            logits = logits * self.scale
         if self.softcap is not None:
-            logits_BRV = self.softcap * jnp.tanh(logits_BRV / self.softcap)
-        return logits_BRV
+            logits = self.softcap * jnp.tanh(logits / self.softcap)
+        return logits
