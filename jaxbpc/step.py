@@ -78,19 +78,19 @@ def nll(
 def _nll_by_vocabulary(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> jax.Array:
     """`nll` by blocks of the vocabulary: weights are read once, a CPU's cache holds the logits."""
     V = len(head.weight_VD)
-    n_whole = V // _BLOCK_VOCAB
+    size = min(V, _BLOCK_VOCAB)
 
-    def block(begin: jax.Array | int, size: int = _BLOCK_VOCAB) -> tuple[jax.Array, jax.Array]:
+    def block(begin: jax.Array | int, n: int = size) -> tuple[jax.Array, jax.Array]:
         # Else the compiler slices a float32 copy of a bfloat16 head, made before the loop.
         tables, begin = jax.lax.optimization_barrier((head, begin))
-        part = jax.tree.map(lambda t: jax.lax.dynamic_slice_in_dim(t, begin, size), tables)
+        part = jax.tree.map(lambda t: jax.lax.dynamic_slice_in_dim(t, begin, n), tables)
         logits_BCV = part.logits(h_BCD)
         # Finite where all of a block is -inf, as a bias may say of ids that are not used.
         most_BC = jnp.maximum(jnp.max(logits_BCV, axis=-1), jnp.finfo(jnp.float32).min)
         return most_BC, jnp.sum(jnp.exp(logits_BCV - most_BC[..., None]), axis=-1)
 
-    most_NBC, sum_NBC = jax.lax.map(block, _BLOCK_VOCAB * jnp.arange(n_whole))
-    if rest := V - n_whole * _BLOCK_VOCAB:
+    most_NBC, sum_NBC = jax.lax.map(block, size * jnp.arange(V // size))
+    if rest := V % size:
         last = block(V - rest, rest)
         most_NBC = jnp.concatenate([most_NBC, last[0][None]])
         sum_NBC = jnp.concatenate([sum_NBC, last[1][None]])

@@ -1,0 +1,114 @@
+"""The step's reduction of logits to nats, and the memory of a process that runs steps."""
+
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbpc import step
+from jaxbpc.models.head import Head
+
+B, C, D = 2, 40, 48
+
+
+def case(V: int, dtype: str, **fields):
+    """(hidden states, head, targets, nats in float64)."""
+    rng = np.random.default_rng(V)
+    h = jnp.asarray(0.5 * rng.standard_normal((B, C, D)), dtype)
+    weight = jnp.asarray(rng.standard_normal((V, D)), dtype)
+    targets = rng.integers(0, V, (B, C)).astype(np.int32)
+    bias = fields.get("bias_V")
+    w = np.asarray(weight, np.float64)
+    if fields.get("normalized"):
+        w /= np.linalg.norm(w, axis=-1, keepdims=True)
+    logits = np.asarray(h, np.float64) @ w.T
+    logits = (logits + (0 if bias is None else np.asarray(bias, np.float64))) * fields.get(
+        "scale", 1.0
+    )
+    if cap := fields.get("softcap"):
+        logits = cap * np.tanh(logits / cap)
+    highest = logits.max(-1)
+    total = np.log(np.exp(logits - highest[..., None]).sum(-1))
+    want = highest + total - np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    return h, Head(weight, **fields), jnp.asarray(targets), want
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("V", [300, 2 * 4096, 2 * 4096 + 77])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"scale": 0.25, "softcap": 5.0},
+        {"normalized": True, "scale": 3.0},
+    ],
+    ids=["plain", "capped", "normalized"],
+)
+def test_nll_is_that_of_float64(platform, dtype, V, fields):
+    h, head, targets, want = case(V, dtype, **fields)
+    got = step.nll(h, head, targets, platform)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want, rtol=0, atol=4e-6)
+    assert np.mean(got - want) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_ids_that_a_bias_rules_out(platform):
+    """All of the first block, where blocks are of the vocabulary, and some of the second."""
+    bias = np.zeros(4096 + 200, np.float32)
+    bias[:4150] = -np.inf
+    h, head, targets, want = case(len(bias), "float32", bias_V=jnp.asarray(bias))
+    seen = np.asarray(targets) >= 4150
+    got = np.asarray(step.nll(h, head, targets, platform))
+    assert 0 < seen.sum() < seen.size
+    np.testing.assert_allclose(got[seen], want[seen], rtol=0, atol=4e-6)
+    assert np.isposinf(got[~seen]).all()
+
+
+@pytest.mark.parametrize("V", [300, 2 * 4096])
+def test_certain_tokens(V):
+    """p is never more than 1, whatever the rounding of logits of some hundreds."""
+    h, head, _, _ = case(V, "float32", scale=100.0)
+    targets = jnp.argmax(head.logits(h), axis=-1).astype(jnp.int32)
+    got = np.asarray(step.nll(h, head, targets, "cpu"))
+    assert (got >= 0).all()
+    assert (got < 1e-3).any()
+
+
+def test_a_loss_that_is_no_number_is_told():
+    h, head, targets, _ = case(300, "float32")
+    got = np.asarray(step.nll(h.at[0, 3, 0].set(jnp.nan), head, targets, "cpu"))
+    assert np.isnan(got[0, 3])
+    assert np.isnan(got).sum() == 1
+
+
+_FAULTS = """
+import ctypes, resource
+from jaxbpc import step
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def faults():
+    '''Page faults of ten uses of 64 MiB.'''
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        at = libc.malloc(2**26)
+        ctypes.memset(at, 1, 2**26)
+        libc.free(at)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults())
+step.keep_freed_memory()
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_freed_memory_is_kept():
+    ran = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True)
+    before, after = map(int, ran.stdout.split())
+    assert before > 100
+    assert after < before / 10
