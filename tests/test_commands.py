@@ -113,7 +113,13 @@ def test_killed_and_started_again(start, number):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "batch"), [((8, 1, 1), 1), ((1, 8, 1), 2), ((2, 2, 2), 3)], ids=str
+    ("sizes", "batch"),
+    [
+        pytest.param((8, 1, 1), 1, marks=pytest.mark.long),
+        pytest.param((1, 8, 1), 2, marks=pytest.mark.long),
+        ((2, 2, 2), 3),
+    ],
+    ids=str,
 )
 def test_one_device_is_eight(start, sizes, batch):
     finish(start("one"))

@@ -193,6 +193,7 @@ def check(done, tmp_path):
     assert two.corpora["text"].bpc == pytest.approx(one.corpora["text"].bpc, rel=1e-6)
 
 
+@pytest.mark.long
 def test_local_runs(job, tmp_path):
     check(launch("local.sh", "2", *job("two")), tmp_path)
 

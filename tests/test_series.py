@@ -185,6 +185,7 @@ def test_a_link_that_leads_elsewhere_is_not_done(place):
     assert "weights differ" in failed[1]
 
 
+@pytest.mark.long
 def test_a_run_of_some_keeps_what_is_told_of_the_others(place):
     """A failed one stays failed until it is scored, by whichever run."""
     config, workdir = make_config(place), place / "run"
