@@ -86,7 +86,8 @@ def test_resume_is_identical(run):
 
 
 def test_short_corpus(run):
-    text = run(window__block_size=5000).corpora["text"]
+    tiny.write_corpus(run.path / "data" / "text.jsonl", tiny.TEXTS[2:])
+    text = run(window__block_size=1000).corpora["text"]
     assert text.bpc is None
     assert text.bpc_full > 0
     assert "shorter than one window" in text.note
