@@ -160,7 +160,7 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec(axes, x.shape, mesh))
 
 
-def split(axis: str, count: int) -> bool:
+def is_split(axis: str, count: int) -> bool:
     """Whether the mesh inside of jit splits a dimension of `count` along logical `axis`."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and spec([axis], [count], mesh)[0] is not None

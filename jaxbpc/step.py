@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jaxbpc import sharding
 from jaxbpc.models.head import Head
-from jaxbpc.sharding import constrain, split
+from jaxbpc.sharding import constrain, is_split
 
 _CHUNK_ROWS = 128
 _BLOCK_VOCAB = 4096
@@ -53,7 +53,7 @@ def nll(
         # Gathered once, not for each chunk; a vocabulary that is split stays so.
         head = dataclasses.replace(head, weight_VD=constrain(head.weight_VD, "vocab", None))
         h_BCD, to_logits = h_BCD.astype(head.weight_VD.dtype), head.logits
-        if platform == "cpu" and not split("vocab", len(head.weight_VD)):
+        if platform == "cpu" and not is_split("vocab", len(head.weight_VD)):
             return _nll_by_vocabulary(h_BCD, head, targets_BC)
     else:
         to_logits = head
@@ -76,7 +76,10 @@ def nll(
 
 
 def _nll_by_vocabulary(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> jax.Array:
-    """`nll` by blocks of the vocabulary: weights are read once, a CPU's cache holds the logits."""
+    """`nll` by blocks of the vocabulary: weights are read once, a CPU's cache holds the logits.
+
+    N in the axes: blocks. Of each, the largest logit and the sum of exponentials relative to it.
+    """
     V = len(head.weight_VD)
     size = min(V, _BLOCK_VOCAB)
 
@@ -94,10 +97,10 @@ def _nll_by_vocabulary(h_BCD: jax.Array, head: Head, targets_BC: jax.Array) -> j
         last = block(V - rest, rest)
         most_NBC = jnp.concatenate([most_NBC, last[0][None]])
         sum_NBC = jnp.concatenate([sum_NBC, last[1][None]])
-    most_BC = jnp.max(most_NBC, axis=0)
-    sum_BC = jnp.sum(sum_NBC * jnp.exp(most_NBC - most_BC), axis=0)
-    # The target's own product is rounded in another order than its block's: p stays 1 at most.
-    return jnp.maximum(most_BC - head.logit(h_BCD, targets_BC) + jnp.log(sum_BC), 0.0)
+    # Of what is relative to the target's logit: large logits would cost digits. That one's product
+    # is rounded in another order than its block's: p stays 1 at most.
+    target_BC = head.logit(h_BCD, targets_BC)
+    return jnp.maximum(jax.nn.logsumexp(most_NBC - target_BC, axis=0, b=sum_NBC), 0.0)
 
 
 class Step:

@@ -35,8 +35,10 @@ class Head:
         products_BR = jnp.sum(h_BRD.astype(jnp.float32) * weight_BRD.astype(jnp.float32), axis=-1)
         return self._of_products(products_BR, weight_BRD, bias_BR)
 
-    def _of_products(self, logits: jax.Array, weight: jax.Array, bias: jax.Array | None):
-        """Logits of products of hidden states and `weight`, [..., D]."""
+    def _of_products(
+        self, logits: jax.Array, weight: jax.Array, bias: jax.Array | None
+    ) -> jax.Array:
+        """Logits of products of hidden states with `weight`, [..., D]: shaped as they, float32."""
         if self.normalized:
             w = weight.astype(jnp.float32)
             logits = logits / jnp.maximum(jnp.sqrt(jnp.sum(w * w, axis=-1)), 1e-12)
