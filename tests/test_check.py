@@ -182,6 +182,15 @@ def test_tokens_and_baselines(tmp_path):
         check.check(str(tmp_path / "a.jsonl.gz"), str(folder))
 
 
+def test_a_wrong_tokenizer_is_told_before_the_text_is_read(tmp_path, monkeypatch):
+    tiny.write_corpus(tmp_path / "a.jsonl", ["text"])
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(check, "_tallies", lambda *_: pytest.fail("the text was read"))
+    for name, message in (("absent", "does not exist"), ("empty", "cannot be loaded")):
+        with pytest.raises(InputError, match=message):
+            check.check(str(tmp_path / "a.jsonl"), str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -71,6 +71,14 @@ def check(
     """
     this = _source(corpus)
     other = None if against is None else _source(against)
+    # What may be at fault shows before the text is read, which takes long.
+    folder_of_tokenizer = None
+    if tokenizer is not None:
+        _plain(this, "--tokenizer")
+        folder_of_tokenizer = source.resolve(tokenizer, weights=False)
+        tokens.load_tokenizer(folder_of_tokenizer)
+    if with_baselines:
+        _plain(this, "--baselines")
     limit = None
     if other is not None:
         limit = overlap.bound(max(_size(this), _size(other)))
@@ -91,10 +99,10 @@ def check(
     counts = _counts(corpus, total, n_equal)
     if shared is not None:
         counts["against"] = {"corpus": against, **shared.to_json()}
-    if tokenizer is not None:
-        counts["tokens"] = _tokens(this, tokenizer)
+    if folder_of_tokenizer is not None:
+        counts["tokens"] = {"tokenizer": tokenizer, **_tokens(this, folder_of_tokenizer)}
     if with_baselines:
-        path = _plain(this, "--baselines")
+        path = pathlib.Path(this.path)
         about = baselines.Corpus(path, corpora.file_sha256(path))
         counts["baselines"] = baselines.bits_per_character(about, source.cache_folder())
     return counts
@@ -144,12 +152,12 @@ def _size(found: inputs.Source) -> int:
     return pathlib.Path(found.path).stat().st_size
 
 
-def _plain(found: inputs.Source, flag: str) -> pathlib.Path:
+def _plain(found: inputs.Source, flag: str) -> None:
+    """Raises InputError where a file is compressed, which `flag` cannot read."""
     if found.compression:
         raise InputError(
             f"{found.path}: {flag} needs the file as the evaluator does: decompress it"
         )
-    return pathlib.Path(found.path)
 
 
 def _tallies(found: inputs.Source, limit: int | None, workers: int):
@@ -183,12 +191,11 @@ def _counts(corpus: str, total: Tally, n_equal: int) -> dict[str, Any]:
     }
 
 
-def _tokens(found: inputs.Source, tokenizer: str) -> dict[str, Any]:
-    path = _plain(found, "--tokenizer")
-    folder = source.resolve(tokenizer, weights=False)
+def _tokens(found: inputs.Source, folder: pathlib.Path) -> dict[str, Any]:
+    path = pathlib.Path(found.path)
     with Bar(f"tokenising {path.stem}", "ch") as bar:
         stream = tokens.stream(path, folder, source.cache_folder(), progress=bar.update)
-    return {"tokenizer": tokenizer, "tokens": len(stream.token_ids), **stream.audit}
+    return {"tokens": len(stream.token_ids), **stream.audit}
 
 
 _FAULTS = {
