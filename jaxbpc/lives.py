@@ -66,6 +66,11 @@ class Life:
             write_checked(self._path, {"lives": self.all_lives()})
 
 
+def last_files(workdir: pathlib.Path) -> str | None:
+    """`files_state` in the last life. Raises InputError where there was none that can be read."""
+    return read_checked(workdir / "runs.json", "start the run's command")["lives"][-1].get("files")
+
+
 def files_state(path: str) -> str | None:
     """A hash of the files of a checkpoint on this disk: where each lies, its size, its last change.
 

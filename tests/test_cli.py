@@ -17,6 +17,19 @@ def main():
     cli.show('done', 'see F')
 cli.run(main, 'help')
 """
+LOST = """
+import gc, os, signal, time
+from jaxbpc import cli
+def collecting(phase, info):
+    gc.callbacks.remove(collecting)
+    os.kill(os.getpid(), signal.{})
+    time.sleep(1)
+def main():
+    gc.callbacks.append(collecting)
+    gc.collect()
+    time.sleep(60)
+cli.run(main, 'help')
+"""
 
 
 def run(code, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **variables):
@@ -43,6 +56,15 @@ def test_stdout_that_takes_nothing(where):
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: stdout cannot be written")
     assert "see F" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("SIGTERM", "told to end by a signal"), ("SIGINT", "interrupted")]
+)
+def test_a_signal_in_the_garbage_collector_is_not_lost(name, reason):
+    done = run(LOST.format(name))
+    assert done.returncode == 75
+    assert done.stderr == f"stopped: {reason}; start the same command again to go on\n"
 
 
 def test_stdout_of_a_small_alphabet():

@@ -85,6 +85,35 @@ def test_resume_is_identical(run):
     assert run("stopped").runs[-1]["windows_scored"] == 0
 
 
+def test_a_finished_run_is_not_loaded_again(run, monkeypatch):
+    """Unless the checkpoint's files are others, or something is left to score."""
+    want = run()
+    loaded = []
+    real = evaluate.load_job
+    monkeypatch.setattr(evaluate, "load_job", lambda *a: loaded.append(1) or real(*a))
+    again = run()
+    assert not loaded
+    told = ("corpora", "model", "window", "fingerprint", "average_bpc", "config", "environment")
+    assert [getattr(again, name) for name in told] == [getattr(want, name) for name in told]
+    assert [life["windows_scored"] for life in again.runs] == [34, 0]
+    assert results.read(run.path / "run" / "results.json") == again
+
+    weights = run.path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())  # the same, but no one knows before reading it
+    assert run().corpora == want.corpora
+    assert len(loaded) == 1
+    record = Record.open(run.path / "run" / "text")
+    record.write(500, np.full(1, np.nan, np.float32))
+    record.flush()
+    assert run().corpora == want.corpora
+    assert len(loaded) == 2
+    with pytest.raises(InputError, match="stride differs"):
+        run(window__stride=50)
+    assert len(loaded) == 3
+    assert run().corpora == want.corpora
+    assert len(loaded) == 3
+
+
 def test_short_corpus(run):
     tiny.write_corpus(run.path / "data" / "text.jsonl", tiny.TEXTS[2:])
     text = run(window__block_size=1000).corpora["text"]

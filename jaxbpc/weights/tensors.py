@@ -202,8 +202,13 @@ def _quiet(path: pathlib.Path, what: str, remedy: str) -> Iterator[None]:
         sys.unraisablehook,
         logging.getLogger("asyncio"),
     )
+
+    def interrupts_alone(unraisable: Any) -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            hook(unraisable)
+
     absl_logging.set_verbosity(absl_logging.FATAL)
-    loop.disabled, sys.unraisablehook = True, lambda *_: None
+    loop.disabled, sys.unraisablehook = True, interrupts_alone
     failed = ""
     try:
         yield
