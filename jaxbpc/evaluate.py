@@ -81,16 +81,15 @@ def run(
                 folder = stack.enter_context(mirror.worked_in(workdir))
                 stack.enter_context(lives.locked(folder))
                 lives.refuse_other(folder, "series.json", "a series of checkpoints")
-            files = lives.files_state(settings.model_path)
             job = open_job(settings)
             compressors = stack.enter_context(_compressors(job))
             tracker = stack.enter_context(tracked(settings, folder, shared))
         check_same(job)
-        done = _weights_of_done(folder, job, files) if distributed.is_writer() else None
+        done = _weights_of_done(folder, job) if distributed.is_writer() else None
         done = distributed.json_from_writer(done)
         with distributed.together("loading the model"):
             loaded = not_loaded(job, done) if done else load_job(job, shared)
-            if lives.files_state(settings.model_path) != files:
+            if lives.files_state(str(job.checkpoint.folder)) != job.files:
                 raise InputError(
                     f"{settings.model_path}: its files changed while they were loaded: start the "
                     "same command again once they are written"
@@ -101,7 +100,7 @@ def run(
         with distributed.together("opening the record"):
             if distributed.is_writer():
                 records = _open_records(folder, job, what)
-            life = _begin_life(folder, job, records, files)
+            life = _begin_life(folder, job, records)
         scoring = time.monotonic()
         with _put_to_rest(records, life):
             n_scored = _score_all(job, loaded, records, life, tracker)
@@ -164,7 +163,7 @@ def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, 
     }
 
 
-def _weights_of_done(workdir: pathlib.Path, job: Job, files: str | None) -> str | None:
+def _weights_of_done(workdir: pathlib.Path, job: Job) -> str | None:
     """The weights' fingerprint where nothing is left to score of a checkpoint as it still is.
 
     Loading would tell the same and take minutes. None: it must be loaded, also where a record is
@@ -172,7 +171,7 @@ def _weights_of_done(workdir: pathlib.Path, job: Job, files: str | None) -> str 
     """
     weights = set()
     try:
-        if files is None or lives.last_files(workdir) != files:
+        if job.files is None or lives.last_files(workdir) != job.files:
             return None
         for name, stream in job.streams.items():
             record = Record.open(workdir / name)
@@ -187,9 +186,7 @@ def _weights_of_done(workdir: pathlib.Path, job: Job, files: str | None) -> str 
     return weights.pop() if len(weights) == 1 else None
 
 
-def _begin_life(
-    workdir: pathlib.Path, job: Job, records: dict[str, Record], files: str | None
-) -> lives.Life:
+def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> lives.Life:
     """Writes down that this life has begun, and what the one before it did until it was killed."""
     plans = job.plans
     done = sum(plans[n].n_all_windows - len(r.undone(plans[n])) for n, r in records.items())
@@ -197,7 +194,7 @@ def _begin_life(
         "devices": job.layout.mesh.size,
         "mesh": dict(job.layout.mesh.shape),
         "batch_per_device": job.layout.batch_per_device,
-        "files": files,
+        "files": job.files,
     }
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
 

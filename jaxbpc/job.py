@@ -16,7 +16,7 @@ import jax
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, record, sharding, tracking
+from jaxbpc import distributed, lives, record, sharding, tracking
 from jaxbpc import layout as layout_lib
 from jaxbpc import step as step_lib
 from jaxbpc import training as training_lib
@@ -31,11 +31,15 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """All that a run needs but the weights: read, checked, chosen. Dicts go by corpus."""
+    """All that a run needs but the weights: read, checked, chosen. Dicts go by corpus.
+
+    files: `lives.files_state` of the checkpoint before anything of it was read.
+    """
 
     settings: config_lib.Settings
     layout: layout_lib.Layout
     checkpoint: load.Checkpoint
+    files: str | None
     tokenizer_fingerprint: str
     streams: dict[str, tokens.TokenStream]
     plans: dict[str, windows.Plan]
@@ -90,7 +94,9 @@ def open_job(settings: config_lib.Settings) -> Job:
         tracking.check(settings)
     files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
     sharding.mesh_shape(settings.mesh, jax.device_count())
-    checkpoint = load.open_checkpoint(_folder(settings.model_path, settings, weights=True))
+    folder = _folder(settings.model_path, settings, weights=True)
+    state = lives.files_state(str(folder))
+    checkpoint = load.open_checkpoint(folder)
     tokenizer = tokenizer_folder(settings)
     layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)
     size = (checkpoint.arch, checkpoint.own_head, settings.window_block_size)
@@ -111,7 +117,7 @@ def open_job(settings: config_lib.Settings) -> Job:
     layout = layout.at_most(max(plan.n_all_windows for plan in plans.values()))
     layout_lib.check_memory(layout, *size)
     fingerprint = tokens.tokenizer_fingerprint(tokenizer)
-    return Job(settings, layout, checkpoint, fingerprint, streams, plans, tokenize_s)
+    return Job(settings, layout, checkpoint, state, fingerprint, streams, plans, tokenize_s)
 
 
 def load_job(job: Job, shared: Shared | None = None) -> Loaded:

@@ -273,6 +273,7 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     now = [want[group] for group in groups] + [sha256]
     now += [tokens.tokenizer_fingerprint(tokenizer_folder(settings))]
     now += [str(layout.dtype_on(settings.model_dtype, jax.devices()[0]))]
-    told += [have.runs[-1].get("files") if have.runs else None]
-    now += [lives.files_state(settings.model_path)]
+    if (state := lives.files_state(settings.model_path)) is not None:  # a hub's are not here yet
+        told += [have.runs[-1].get("files") if have.runs else None]
+        now += [state]
     return told == now
