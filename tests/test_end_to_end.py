@@ -5,6 +5,7 @@ import json
 import math
 import types
 
+import huggingface_hub
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -112,6 +113,22 @@ def test_a_finished_run_is_not_loaded_again(run, monkeypatch):
     assert len(loaded) == 3
     assert run().corpora == want.corpora
     assert len(loaded) == 3
+
+
+def test_nor_is_one_from_a_hub(run, monkeypatch):
+    """Its revision may come to have other files: they lie elsewhere in the hub's cache."""
+    folder = run.path / "model"
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
+    want = run(model__path="owner/name")
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "load_job", None)
+        again = run(model__path="owner/name")
+    assert again.corpora == want.corpora
+    assert again.model == want.model
+    assert again.runs[-1]["windows_scored"] == 0
+    folder = tiny.make_model(run.path / "other", scale=0.2)
+    with pytest.raises(InputError, match="weights differ"):
+        run(model__path="owner/name")
 
 
 def test_short_corpus(run):
