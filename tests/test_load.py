@@ -8,6 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import tiny
 
 from jaxbpc import sharding
 from jaxbpc.errors import InputError
@@ -112,6 +113,48 @@ def same(got, want):
     assert got.keys() == want.keys()
     for name in want:
         np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+
+
+def negated(x):
+    return -x
+
+
+def doubled(x):
+    return 2 * x
+
+
+def two_signs(x):
+    x = x.copy()
+    x.flat[[3, 20]] *= -1
+    return x
+
+
+def two_swapped(x):
+    x = x.copy()
+    x.flat[[3, 20]] = x.flat[[20, 3]]
+    return x
+
+
+def rows_turned(x):
+    return np.roll(x, 1, axis=0)
+
+
+def one_bit(x):
+    x = x.copy()
+    x.reshape(-1)[-1:].view(f"u{x.itemsize}")[:] ^= 1
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("change", [negated, doubled, two_signs, two_swapped, rows_turned, one_bit])
+def test_a_fingerprint_tells_what_changed(change, dtype, tmp_path):
+    """Also what is the same to each bit of all numbers, in tensors of 2^n of them."""
+    weights = {n: v.astype(dtype) for n, v in random_weights(tiny.CONFIG).items()}
+    want = loaded(write(tmp_path / "as it was", tiny.CONFIG, weights), dtype=dtype)[1]
+    for i, name in enumerate(("model.layers.0.mlp.up_proj.weight", "model.norm.weight")):
+        assert weights[name].size % 32 == 0
+        changed = weights | {name: change(weights[name])}
+        assert loaded(write(tmp_path / str(i), tiny.CONFIG, changed), dtype=dtype)[1] != want, name
 
 
 def as_float8(value):

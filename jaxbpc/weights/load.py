@@ -129,7 +129,7 @@ def load(
     """
     model = abstract(checkpoint, dtype, mesh, attention, stacked)
     variables = parameters(model)
-    weighted_sum = _weighted_sum(mesh)
+    hash_sum = _hash_sum(mesh)
     digests: dict[str, tuple] = {}
     for group in _groups(checkpoint, _jobs(checkpoint, model)):
         wanted: dict[str, Any] = {}
@@ -137,7 +137,7 @@ def load(
             wanted |= _raw(checkpoint, job, variables, mesh)
         values = _read(checkpoint, wanted)
         for name, value in values.items():
-            digests[name] = (list(value.shape), str(value.dtype), weighted_sum(value))
+            digests[name] = (list(value.shape), str(value.dtype), hash_sum(value))
             if len(digests) % _IN_FLIGHT == 0:
                 jax.block_until_ready(digests[name][2])
         for job in group:
@@ -275,22 +275,30 @@ def _read(checkpoint: Checkpoint, wanted: dict[str, Any]) -> dict[str, jax.Array
 
 
 @functools.lru_cache(maxsize=4)
-def _weighted_sum(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:
-    """A wrap-around uint32 sum of a tensor's bits, each times an odd number of its position.
+def _hash_sum(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:
+    """A wrap-around uint32 sum of a hash of each element: of its bits and its position.
 
-    Integer sums do not depend on their order: the same on any mesh.
+    Integer sums do not depend on their order: the same on any mesh. Each element is hashed: a sum
+    that is linear in the bits cannot tell a tensor from its negative, or from its double.
     """
 
-    def weighted_sum(x: jax.Array) -> jax.Array:
+    def hash_sum(x: jax.Array) -> jax.Array:
         bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{x.dtype.itemsize * 8}"))
         position = jnp.zeros(x.shape, jnp.uint32)
         for axis, size in enumerate(x.shape):
             index = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
             position = position * jnp.uint32(size) + index
-        return jnp.sum(bits.astype(jnp.uint32) * (2 * position + 1), dtype=jnp.uint32)
+        return jnp.sum(_mixed(bits.astype(jnp.uint32) ^ _mixed(position)), dtype=jnp.uint32)
 
     replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return jax.jit(weighted_sum, out_shardings=replicated)
+    return jax.jit(hash_sum, out_shardings=replicated)
+
+
+def _mixed(x: jax.Array) -> jax.Array:
+    """Each bit of the result depends on all of x: the last step of MurmurHash3 (uint32)."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
 
 
 def architecture_hash(arch: Arch) -> str:
