@@ -17,6 +17,7 @@ import tiny
 from jaxbpc import config as config_lib
 from jaxbpc import evaluate, results
 from jaxbpc.data import baselines, corpora
+from jaxbpc.errors import InputError
 from jaxbpc.text import inputs
 from jaxbpc.weights import source
 
@@ -40,6 +41,14 @@ def test_it_is_one_stream_over_all_documents(tmp_path, monkeypatch):
         "zstd": len(inputs.zstd().compress(data, 19)),
     }
     assert got == {k: pytest.approx(8 * v / n, rel=2e-3) for k, v in want.items()}
+
+
+def test_a_corpus_that_changes_while_it_is_read_is_not_kept(tmp_path):
+    made = corpus(tmp_path, TEXTS)
+    tiny.write_corpus(made.path, TEXTS[1:])
+    with pytest.raises(InputError, match=r"long.jsonl: changed while it was read"):
+        baselines.bits_per_character(made, tmp_path)
+    assert baselines.kept(made, tmp_path) is None
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import tokenizers
 
 from jaxbpc import contamination
 from jaxbpc.data import tokens
+from jaxbpc.errors import InputError
 
 TEXTS = ["Grüße", "", "x² = 4, 𝑥", "a"]
 
@@ -53,6 +54,30 @@ def test_character_ends(corpus):
     assert ends[:7].tolist() == [1, 2, 3, 3, 4, 4, 5]  # ü and ß are two tokens each
     assert ends[-1] == 15
     assert (np.diff(ends) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["text.jsonl", "model/tokenizer_config.json"])
+def test_what_changes_while_it_is_read_is_refused(corpus, monkeypatch, name):
+    """Its tokens would be kept as those of what was there before."""
+    want = make(corpus, template="{content} ").token_ids.tolist()
+    real = tokens.load_tokenizer
+    path = corpus / name
+    before = path.read_bytes()
+
+    def load_and_change(folder):
+        path.write_bytes(before + b"\n")
+        return real(folder)
+
+    monkeypatch.setattr(tokens, "load_tokenizer", load_and_change)
+    with pytest.raises(InputError, match="changed while it was read"):
+        make(corpus)
+    monkeypatch.undo()
+    (kept,) = [p for p in (corpus / "cache" / "tokens").iterdir() if p.is_dir()]
+    path.write_bytes(before)
+    make(corpus)
+    assert len([p for p in (corpus / "cache" / "tokens").iterdir() if p.is_dir()]) == 2
+    assert kept.is_dir()
+    assert make(corpus, template="{content} ").token_ids.tolist() == want
 
 
 def test_bos_before_every_document(corpus):

@@ -113,6 +113,11 @@ def bits_per_character(corpus: Corpus, cache: pathlib.Path) -> dict[str, float]:
     found = kept(corpus, cache)
     if found is None:
         found = measure(corpora.documents(corpus.path, corpus.samples, corpus.template))
+        if corpora.file_sha256(corpus.path) != corpus.sha256:
+            raise InputError(
+                f"{corpus.path}: changed while it was read: start the same command again once it "
+                "is written"
+            )
         file = corpus.file(cache)
         unfinished = file.with_name(f".{file.name}.{os.getpid()}")
         try:

@@ -208,16 +208,7 @@ def stream(
     import filelock
 
     sha256 = corpora.file_sha256(path)
-    key = fingerprint(
-        {
-            "version": _VERSION,
-            "corpus": sha256,
-            "tokenizer": tokenizer_fingerprint(tokenizer_folder),
-            "samples": samples,
-            "template": template,
-            "libraries": _library_versions(),
-        }
-    )
+    key = _key(sha256, tokenizer_folder, samples, template)
     folder = cache / "tokens" / key[:32]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -228,13 +219,36 @@ def stream(
                 except InputError as e:
                     log.warning("%s", e)
             documents = corpora.documents(path, samples, template, most_characters)
-            _tokenize(path, documents, tokenizer_folder, folder, progress)
+            made = _tokenize(path, documents, tokenizer_folder, folder, progress)
+            now = _key(corpora.file_sha256(path), tokenizer_folder, samples, template)
+            if now != key:  # else other tokens would be kept under this key
+                shutil.rmtree(made)
+                raise InputError(
+                    f"{path}, or the tokenizer in {tokenizer_folder}, changed while it was read: "
+                    "start the same command again once it is written"
+                )
+            shutil.rmtree(folder, ignore_errors=True)
+            os.rename(made, folder)
             return _open(folder, sha256)
     except OSError as e:
         raise InputError(
             f"{folder}: the token cache cannot be written ({e.strerror}): give another folder "
             "in the environment variable JAXBPC_CACHE"
         )
+
+
+def _key(sha256: str, tokenizer_folder: pathlib.Path, samples: int | None, template: str) -> str:
+    """All that the tokens of a corpus depend on, as one hash."""
+    return fingerprint(
+        {
+            "version": _VERSION,
+            "corpus": sha256,
+            "tokenizer": tokenizer_fingerprint(tokenizer_folder),
+            "samples": samples,
+            "template": template,
+            "libraries": _library_versions(),
+        }
+    )
 
 
 def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
@@ -269,8 +283,8 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
     )
 
 
-def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress) -> None:
-    """Writes the stream of a corpus to `folder`, which appears only when it is complete."""
+def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress) -> pathlib.Path:
+    """Writes the stream of a corpus to a folder beside `folder`, and returns it."""
     tokenizer = load_tokenizer(tokenizer_folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -323,8 +337,7 @@ def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress)
     meta |= {"audit": audited.to_json() if audited else {}}
     meta["sha256"] = {name: digest.hexdigest() for name, digest in digests.items()}
     record.write_checked(temporary / "meta.json", meta | {"subsets": list(subsets)})
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(temporary, folder)
+    return temporary
 
 
 def _subset(document: corpora.Document, subsets: dict[str, int], path: pathlib.Path) -> int:
