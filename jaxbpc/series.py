@@ -273,7 +273,10 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     now = [want[group] for group in groups] + [sha256]
     now += [tokens.tokenizer_fingerprint(tokenizer_folder(settings))]
     now += [str(layout.dtype_on(settings.model_dtype, jax.devices()[0]))]
-    if (state := lives.files_state(settings.model_path)) is not None:  # a hub's are not here yet
-        told += [have.runs[-1].get("files") if have.runs else None]
-        now += [state]
+    last = have.runs[-1] if have.runs else {}
+    told += [last.get("files"), last.get("commit")]
+    # A hub need not be in reach, nor its files here: what is not known is taken as told.
+    revision = settings.model_revision or "main"
+    now += [lives.files_state(settings.model_path) or last.get("files")]
+    now += [source.commits(settings.model_path).get(revision, last.get("commit"))]
     return told == now

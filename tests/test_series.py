@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import huggingface_hub
 import jax
 import numpy as np
 import page_runs
@@ -15,13 +16,14 @@ import pytest
 import run_folders
 import safetensors.numpy
 import tiny
+from huggingface_hub import GitRefInfo, GitRefs
 from jax import monitoring
 
 from jaxbpc import checkpoints, curve, evaluate, lives, results, series
 from jaxbpc import config as config_lib
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, Stopped
-from jaxbpc.weights import load, save
+from jaxbpc.weights import load, save, source
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
 
@@ -64,7 +66,7 @@ def score(config, workdir, pattern="step*"):
 def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, monkeypatch):
     compiled, tokenised, held = [], [], []
     plain = tokens._tokenize
-    monkeypatch.setattr(tokens, "_tokenize", lambda *a: [tokenised.append(a), plain(*a)])
+    monkeypatch.setattr(tokens, "_tokenize", lambda *a: tokenised.append(a) or plain(*a))
 
     plain_load = load.load
 
@@ -493,6 +495,53 @@ def test_revisions_go_by_their_steps(tmp_path):
     assert [c.config.model.revision for c in found] == ["main", "step9", "step10"]
     assert [c.to_json()["tokens"] for c in found] == [None, 9000, 10000]
     assert config.model.revision is None
+
+
+def test_a_revision_that_moved_on_the_hub_is_not_done(tmp_path, monkeypatch):
+    """One that stayed is not loaded again, nor are all where the hub cannot be asked."""
+    tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS)
+    cached = tmp_path / "models--owner--model" / "snapshots"
+    for commit, scale in (("a1", 0.1), ("b2", 0.2), ("c3", 0.3)):
+        tiny.make_model(cached / commit, scale)
+    hub = {"main": "b2", "step9": "a1"}
+
+    def list_repo_refs(path):
+        assert path == "owner/model"
+        if not hub:
+            raise OSError("no network")
+        refs = [GitRefInfo(name, f"refs/{name}", commit) for name, commit in hub.items()]
+        return GitRefs(branches=refs[:1], converts=[], tags=refs[1:])
+
+    def download(path, revision, **_):
+        return str(cached / hub.get(revision, "a1"))
+
+    monkeypatch.setattr(huggingface_hub, "list_repo_refs", list_repo_refs)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    scored = []
+    plain = evaluate.run
+    monkeypatch.setattr(evaluate, "run", lambda *a: scored.append(a[1].name) or plain(*a))
+
+    def again():
+        scored.clear()
+        source.commits.cache_clear()
+        config = make_config(tmp_path, model__path="owner/model")
+        found = series.find(config, revisions=["main", "step9"])
+        return [(c.name, c.error) for c in series.run(config, found, tmp_path / "run")]
+
+    assert not again()
+    assert scored == ["main", "step9"]
+    assert results.read(tmp_path / "run" / "main" / "results.json").runs[-1]["commit"] == "b2"
+    assert not again()
+    assert not scored
+    hub["main"] = "c3"
+    ((name, error),) = again()
+    assert (name, scored) == ("main", ["main"])
+    assert "weights differ" in error
+    hub["main"] = "b2"
+    assert not again()
+    hub.clear()
+    assert not again()
+    assert not scored
 
 
 def test_the_curve_of_a_series_that_grows(tmp_path):

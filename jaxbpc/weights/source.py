@@ -6,7 +6,9 @@ checkpoints may lie in a bucket (gs://…): such paths are etils' epath.Path, th
 """
 
 import dataclasses
+import functools
 import hashlib
+import logging
 import math
 import os
 import pathlib
@@ -15,6 +17,8 @@ from typing import Any
 
 from jaxbpc import parse
 from jaxbpc.errors import InputError, short
+
+log = logging.getLogger(__name__)
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -107,6 +111,34 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
         )
 
 
+@functools.lru_cache(maxsize=16)
+def commits(path: str) -> dict[str, str]:
+    """Branches and tags of a hub's model → the commits that they are now.
+
+    Asked for once; {} where `path` is no hub id, or the hub does not answer.
+    """
+    if is_remote(path) or path.count("/") != 1 or place(path).is_dir():
+        return {}
+    import huggingface_hub
+
+    try:
+        refs = huggingface_hub.list_repo_refs(path)
+    except Exception as e:  # as in `resolve`; whoever downloads it is told
+        log.warning("%s: whether it changed on the hub is not known (%s)", path, short(e))
+        return {}
+    return {ref.name: ref.target_commit for ref in [*refs.branches, *refs.tags]}
+
+
+def commit(folder: pathlib.Path) -> str | None:
+    """The commit of a model's folder in the hub's cache; None: it is another folder."""
+    return folder.name if _in_hub_cache(folder) else None
+
+
+def _in_hub_cache(folder: pathlib.Path) -> bool:
+    above = folder.parent
+    return above.name == "snapshots" and above.parent.name.startswith("models--")
+
+
 def _remote(path: str, weights: bool) -> pathlib.Path:
     """A folder in a bucket; for its tokenizer a copy of the small files."""
     try:
@@ -158,7 +190,7 @@ def holder(folder: Any, *names: str) -> Any:
 def _leads_out(folder: pathlib.Path, file: pathlib.Path) -> bool:
     """Whether a file is a link to elsewhere than its folder, or its model in a hub's cache."""
     root = folder.resolve()
-    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+    if _in_hub_cache(root):
         root = root.parent.parent
     return not file.resolve().is_relative_to(root)
 
