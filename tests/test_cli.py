@@ -25,6 +25,7 @@ def collecting(phase, info):
     os.kill(os.getpid(), signal.{})
     time.sleep(1)
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     gc.callbacks.append(collecting)
     gc.collect()
     time.sleep(60)
