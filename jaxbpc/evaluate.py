@@ -195,7 +195,7 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "mesh": dict(job.layout.mesh.shape),
         "batch_per_device": job.layout.batch_per_device,
         "files": job.files,
-        "commit": source.commit(job.checkpoint.folder),
+        "commit": source.commit_of(job.checkpoint.folder),
     }
     return lives.Life(workdir if distributed.is_writer() else None, about, done)
 

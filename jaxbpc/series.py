@@ -255,7 +255,8 @@ def _told(config) -> tuple[int | None, float | None]:
 def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     """Whether a checkpoint's results are those that scoring it again would give.
 
-    Told without loading it; one in a bucket, whose files do not tell, is loaded and compared.
+    Told without loading it, by its files or by its revision's commit on the hub; one in a bucket,
+    whose files do not tell, is loaded and compared.
     """
     settings = config_lib.validate(config)
     path = folder / "results.json"
@@ -278,5 +279,5 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     # A hub need not be in reach, nor its files here: what is not known is taken as told.
     revision = settings.model_revision or "main"
     now += [lives.files_state(settings.model_path) or last.get("files")]
-    now += [source.commits(settings.model_path).get(revision, last.get("commit"))]
+    now += [source.hub_commits(settings.model_path).get(revision, last.get("commit"))]
     return told == now

@@ -523,7 +523,7 @@ def test_a_revision_that_moved_on_the_hub_is_not_done(tmp_path, monkeypatch):
 
     def again():
         scored.clear()
-        source.commits.cache_clear()
+        source.hub_commits.cache_clear()
         config = make_config(tmp_path, model__path="owner/model")
         found = series.find(config, revisions=["main", "step9"])
         return [(c.name, c.error) for c in series.run(config, found, tmp_path / "run")]

@@ -112,7 +112,7 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
 
 
 @functools.lru_cache(maxsize=16)
-def commits(path: str) -> dict[str, str]:
+def hub_commits(path: str) -> dict[str, str]:
     """Branches and tags of a hub's model → the commits that they are now.
 
     Asked for once; {} where `path` is no hub id, or the hub does not answer.
@@ -129,12 +129,13 @@ def commits(path: str) -> dict[str, str]:
     return {ref.name: ref.target_commit for ref in [*refs.branches, *refs.tags]}
 
 
-def commit(folder: pathlib.Path) -> str | None:
+def commit_of(folder: pathlib.Path) -> str | None:
     """The commit of a model's folder in the hub's cache; None: it is another folder."""
     return folder.name if _in_hub_cache(folder) else None
 
 
 def _in_hub_cache(folder: pathlib.Path) -> bool:
+    """Whether it is a model's folder there: models--OWNER--NAME/snapshots/COMMIT."""
     above = folder.parent
     return above.name == "snapshots" and above.parent.name.startswith("models--")
 
