@@ -125,6 +125,7 @@ class Fields:
         """defaults: what fields that are absent or null stand for, where helpers do not know."""
         given = {name: value for name, value in config.items() if value is not None}
         self.config: Mapping[str, Any] = defaults | given
+        self._nulls = config.keys() - given.keys()
         self.where = where
         self._seen: set[str] = set()
 
@@ -132,10 +133,14 @@ class Fields:
         """Field `name` as an int, float, bool, str or dict; the default where absent or null.
 
         Raises:
-          InputError: it is missing and has no default, or is of another type, or not positive.
+          InputError: it is missing and has no default, is of another type or not positive, or is
+            null where absent is true.
         """
         self._seen.add(name)
         value = self.config.get(name)
+        if name in self._nulls and (default if value is None else value) is True:
+            # transformers takes null for false: who wrote it may have meant the default.
+            raise InputError(f"{self.where}: `{name}` is null: give true or false")
         if value is None:
             if default is None:
                 raise InputError(f"{self.where}: `{name}` is missing: a model needs it")

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxbpc.models.arch import Arch, Layer
-from jaxbpc.models.families import cohere
+from jaxbpc.models.arch import Arch
+from jaxbpc.models.families import cohere, gemma2
 from jaxbpc.models.fields import Fields, layer_kinds
 
 NAMES = cohere.NAMES
@@ -17,7 +17,7 @@ UNUSED = cohere.UNUSED
 
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     """The Arch of a config.json's fields. `where` names the file in errors (InputError)."""
-    fields = Fields(config, where, **cohere.DEFAULTS)
+    fields = Fields(config, where, **cohere.DEFAULTS | {"rope_theta": 1e4, "sliding_window": 4096})
     fields.refuse_unless(  # of the makers' own code: what their files have
         use_qk_norm=(False,),
         use_parallel_block=(True,),
@@ -33,7 +33,7 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     every = fields.get("sliding_window_pattern", int, 4)
     default = ["full_attention" if (i + 1) % every == 0 else "" for i in range(arch.n_layers)]
     kinds = layer_kinds(fields, arch.n_layers, [kind or "sliding_attention" for kind in default])
-    slides = Layer(rope=arch.layers[0].rope, window=fields.get("sliding_window", int, 4096))
-    layers = tuple(slides if kind == "sliding_attention" else Layer() for kind in kinds)
+    ropes = {"sliding_attention": arch.layers[0].rope, "full_attention": None}
+    layers = gemma2.windowed(fields, kinds, ropes, config)
     fields.finish()
     return dataclasses.replace(arch, layers=layers)

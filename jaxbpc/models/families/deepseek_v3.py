@@ -39,6 +39,8 @@ def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     )
     fields.ignore("aux_loss_alpha", "seq_aux")  # of training
     interleaved = fields.get("rope_interleave", bool, True)
+    # Where it is there, transformers turns so many of a head's numbers.
+    fields.refuse_unless(head_dim=(fields.get("qk_rope_head_dim", int, 64),))
     arch = deepseek_v2.latent_like(fields, "deepseek_v3", interleaved)
     experts = dataclasses.replace(
         deepseek_v2.read_experts(fields, arch.mlp.activation),

@@ -60,7 +60,7 @@ def sandwiched(fields: Fields, family: str) -> Arch:
 def windowed(
     fields: Fields,
     kinds: Sequence[str],
-    ropes: Mapping[str, Rope],
+    ropes: Mapping[str, Rope | None],
     config: Mapping[str, Any],
 ) -> tuple[Layer, ...]:
     """A layer for each of `kinds`, with `sliding_window` where it slides.

@@ -19,7 +19,13 @@ TREES = llama.TREES
 
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     """The Arch of a config.json's fields. `where` names the file in errors (InputError)."""
-    fields = Fields(config, where)
+    fields = Fields(
+        config,
+        where,
+        max_position_embeddings=131_072,
+        num_key_value_heads=config.get("num_key_value_heads", 8),  # null: one a head
+        sliding_window=config.get("sliding_window", 4096),  # null: none
+    )
     arch = windowed(llama.llama_like(fields, "mistral"), fields)
     fields.finish()
     return arch

@@ -24,7 +24,14 @@ UNUSED = llama.UNUSED
 
 def to_arch(config: Mapping[str, Any], where: str) -> Arch:
     """The Arch of a config.json's fields. `where` names the file in errors (InputError)."""
-    fields = Fields(config, where)
+    fields = Fields(
+        config,
+        where,
+        rms_norm_eps=1e-5,
+        rope_theta=1e6,
+        max_position_embeddings=131_072,
+        num_key_value_heads=config.get("num_key_value_heads", 8),  # null: one a head
+    )
     fields.optional("router_jitter_noise")  # of training
     arch = mistral.windowed(llama.llama_like(fields, "mixtral"), fields)
     experts = Experts(
