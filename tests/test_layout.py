@@ -8,7 +8,8 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "jaxbpc"
 FLOORS = {
     0: "__init__ chips config dates errors training results intervals reduce record hlo "
-    "data.windows models.arch parse models.fields models.families published regress",
+    "data.windows models.arch parse models.fields models.rope_fields models.families published "
+    "regress",
     1: "cli progress lives distributed sharding data.corpora data.rows data.tiktoken data.tokens "
     "weights.source config_file peers data.audit topology mirror tracking data.baselines",
     2: "models.rope models.dense models.kernels models.attend models.attention models.moe "

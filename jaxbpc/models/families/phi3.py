@@ -12,7 +12,8 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.models.families import llama, mistral
-from jaxbpc.models.fields import Fields, fit_rope
+from jaxbpc.models.fields import Fields
+from jaxbpc.models.rope_fields import fit_rope
 
 _LAYER, _OURS = "model.layers.{l}", "layers.{l}"
 _QKV = tuple(f"{_OURS}.attention.{name}.weight" for name in ("query", "key", "value"))
