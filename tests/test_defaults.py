@@ -1,4 +1,4 @@
-"""A field that a config.json leaves out, or has null, is what transformers takes it for."""
+"""A field that a config.json leaves out is what transformers takes it for."""
 
 import json
 
@@ -11,19 +11,20 @@ from jaxbpc.errors import InputError
 from jaxbpc.models.families import FAMILIES
 
 
+def written(config):
+    """All fields of a config, as in a config.json."""
+    return json.loads(config.to_json_string(use_diff=False))
+
+
 @pytest.mark.parametrize("case", cases.CASES)
 def test_a_field_left_out(case):
     kind, given = cases.CASES[case]
     config_class = transformers.CONFIG_MAPPING[kind]
-
-    def fields(config):
-        return json.loads(config.to_json_string(use_diff=False))
-
-    whole = fields(config_class(**given))
+    whole = written(config_class(**given))
     for name in whole.keys() - {"model_type"}:
         without = {field: value for field, value in whole.items() if field != name}
         try:
-            want = FAMILIES[kind].to_arch(fields(config_class.from_dict(without)), "config.json")
+            want = FAMILIES[kind].to_arch(written(config_class.from_dict(without)), "config.json")
             got = FAMILIES[kind].to_arch(without, "config.json")
         except (InputError, huggingface_hub.errors.StrictDataclassError):
             continue
@@ -43,7 +44,7 @@ def test_a_field_left_out(case):
 )
 def test_refused(case, fields, word):
     kind, given = cases.CASES[case]
-    config = json.loads(transformers.CONFIG_MAPPING[kind](**given).to_json_string(use_diff=False))
+    config = written(transformers.CONFIG_MAPPING[kind](**given))
     FAMILIES[kind].to_arch(config, "config.json")
     with pytest.raises(InputError, match=f"`{word}` is"):
         FAMILIES[kind].to_arch(config | fields, "config.json")

@@ -121,7 +121,7 @@ class Fields:
     """A config.json being read: remembers what was asked for, refuses what was left over."""
 
     def __init__(self, config: Mapping[str, Any], where: str, **defaults: Any):
-        """defaults: what fields that are absent or null stand for, where helpers do not know."""
+        """defaults: for fields that are absent or null (see `get`), where helpers do not know."""
         given = {name: value for name, value in config.items() if value is not None}
         self.config: Mapping[str, Any] = defaults | given
         self._nulls = config.keys() - given.keys()
