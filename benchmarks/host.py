@@ -16,7 +16,7 @@ import time
 import demo
 import jax
 import numpy as np
-from against_torch import BLOCK, STRIDE, ours, windows
+from against_torch import BLOCK, STRIDE, TURN, ours, windows
 
 from jaxbpc import sharding
 from jaxbpc.data import batches, corpora, tokens
@@ -49,12 +49,12 @@ def main() -> None:
             batch.targets_BT.block_until_ready()
         batch_rate = len(todo) / (time.perf_counter() - began)
     step = ours(folder, "float32")
-    ids, _ = windows(folder, 4)
+    ids, _ = windows(folder, 4 * TURN)
     seconds = []
-    for window in ids:
+    for turn in ids.reshape(-1, TURN, BLOCK + 1):
         began = time.perf_counter()
-        step(window)
-        seconds.append(time.perf_counter() - began)
+        step(turn)
+        seconds.append((time.perf_counter() - began) / TURN)
     step_rate = 1 / float(np.median(seconds[1:]))
     result = {
         "characters_per_s": n_characters / times[0],

@@ -30,6 +30,7 @@ from jaxbpc import (
     sharding,
 )
 from jaxbpc import results as results_lib
+from jaxbpc import step as step_lib
 from jaxbpc.data import baselines, batches, corpora
 from jaxbpc.errors import InputError, Stopped
 from jaxbpc.job import (
@@ -252,7 +253,7 @@ def _score_all(
             with contextlib.ExitStack() as stack:
                 if name in records:
                     stack.callback(records[name].flush)
-                # Closed before the flush, however it ends: that keeps the step in flight.
+                # Closed before the flush, however it ends: that keeps the steps in flight.
                 steps = stack.enter_context(
                     contextlib.closing(_score(job, loaded, name, indices.tolist(), keep))
                 )
@@ -271,29 +272,36 @@ def _score(
 ) -> Generator[None, None, None]:
     """One corpus; yields after each step. Step i is dispatched before i-1 is fetched and kept.
 
-    A consumer that ends early still has the step in flight kept.
+    A consumer that ends early still has the steps in flight kept.
     """
     plan, mesh, batch_size = job.plans[name], job.layout.mesh, job.layout.batch_size
     sharded = sharding.named(("batch", None), (batch_size, plan.block_size), mesh)
     prepared = batches.batches(job.streams[name].token_ids, plan, todo, batch_size, sharded)
-    in_flight: list[tuple[batches.Batch, jax.Array]] = []
+    at_once = job.layout.steps_at_once
+    in_flight: list[tuple[batches.Batch, Callable[[], np.ndarray]]] = []
 
     def fetch() -> None:
-        batch, nll_BC = in_flight.pop(0)
-        for index, values in zip(batch.indices, np.asarray(nll_BC), strict=True):
+        batch, values_of = in_flight.pop(0)
+        for index, values in zip(batch.indices, values_of(), strict=True):
             if index >= 0:
                 keep(name, int(index), values)
 
-    with contextlib.closing(prepared), out_of_memory(job.layout):
+    with (
+        contextlib.closing(prepared),
+        out_of_memory(job.layout),
+        step_lib.dispatcher(at_once) as dispatch,
+    ):
         for batch in prepared:
             step = loaded.steps[batch.rows]
-            in_flight.append((batch, step(loaded.model, batch.inputs_BT, batch.targets_BT)))
-            if len(in_flight) > 1:
+            values_of = dispatch(step, loaded.model, batch.inputs_BT, batch.targets_BT)
+            in_flight.append((batch, values_of))
+            if len(in_flight) > at_once:
                 fetch()
             try:
                 yield
             except GeneratorExit:
-                fetch()
+                while in_flight:
+                    fetch()
                 raise
         while in_flight:
             fetch()

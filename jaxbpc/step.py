@@ -7,14 +7,17 @@ the vocabulary: a window's logits never exist whole. The log-sum-exp is float32 
 Knows only a function `hidden(params, tokens_BT, rows) -> h_BCD` and a head: any model.
 """
 
+import concurrent.futures
+import contextlib
 import ctypes
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxbpc import sharding
 from jaxbpc.models.head import Head
@@ -151,6 +154,28 @@ class Step:
         tokens_BT = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=layout)
         with jax.set_mesh(self.mesh):
             return self._step.lower(params, tokens_BT, tokens_BT, rows).compile()
+
+
+@contextlib.contextmanager
+def dispatcher(at_once: int) -> Iterator[Callable[..., Callable[[], np.ndarray]]]:
+    """Gives dispatch(step, *arguments) → a function that waits for the step's values.
+
+    Args:
+      at_once: steps that run at the same time; 1: in the order of dispatch, as collectives need it.
+
+    A CPU's runtime runs what one thread has dispatched in turn, and a step does not keep all cores
+    busy: parts of it are small or wait for memory. Steps of two threads fill each other's gaps.
+    """
+
+    def dispatch(step: Callable[..., jax.Array], *arguments: Any) -> Callable[[], np.ndarray]:
+        nll_BC = step(*arguments)
+        return lambda: np.asarray(nll_BC)
+
+    if at_once == 1:
+        yield dispatch
+        return
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        yield lambda step, *arguments: pool.submit(lambda: np.asarray(step(*arguments))).result
 
 
 def keep_freed_memory() -> None:
