@@ -126,13 +126,14 @@ def load_job(job: Job, shared: Shared | None = None) -> Loaded:
     how = (layout.dtype, layout.mesh, layout.attention)
     model = load.abstract(job.checkpoint, *how, layout.stacked)
     log.info(
-        "%s: %s, %.4g M parameters in %s, mesh %s, %d window(s) a step",
+        "%s: %s, %.4g M parameters in %s, mesh %s, %d window(s) a step%s",
         job.settings.model_path,
         job.checkpoint.architecture,
         n_parameters(model) / 1e6,
         layout.dtype,
         " ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items()),
         layout.batch_size,
+        f", {layout.steps_at_once} steps at once" if layout.steps_at_once > 1 else "",
     )
     step = step_lib.Step(Decoder.hidden, Decoder.output, layout.mesh)
     shape = (layout.batch_size, job.settings.window_block_size)

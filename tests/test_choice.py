@@ -99,3 +99,21 @@ def test_layout_on_cpu():
     chosen = layout.choose(config_lib.validate(config), arch("llama", LLAMA), True)
     assert chosen.mesh.shape["data"] == jax.device_count()
     assert (chosen.batch_per_device, chosen.stacked, chosen.attention) == (1, False, "blocked")
+    assert chosen.steps_at_once == 1  # over many devices the order of steps is that of dispatch
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "want"),
+    [(2, 1e12, 2), (64, 1e12, 2), (2, 0, 2), (1, 1e12, 1), (2, 1e6, 1)],
+)
+def test_steps_at_once(monkeypatch, cores, free, want):
+    """Two on a CPU of more than one core, where another window's activations have room."""
+    from jaxbpc import config as config_lib
+
+    monkeypatch.setattr(layout.parallel, "cores", lambda: cores)
+    monkeypatch.setattr(layout, "host_memory_bytes", lambda: free)
+    config = config_lib.default()
+    config.model.path = "model"
+    settings = config_lib.validate(config)
+    chosen = layout.choose(settings, arch("llama", LLAMA), True, jax.devices()[:1])
+    assert chosen.steps_at_once == want

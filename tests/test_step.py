@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc import step
+from jaxbpc import sharding, step
 from jaxbpc.models.head import Head
 
 B, C, D = 2, 40, 48
@@ -95,6 +96,48 @@ def test_a_loss_that_is_no_number_is_told():
     got = np.asarray(step.nll(h.at[0, 3, 0].set(jnp.nan), head, targets, "cpu"))
     assert np.isnan(got[0, 3])
     assert np.isnan(got).sum() == 1
+
+
+def test_steps_run_at_the_same_time():
+    """Each of two waits for the other; values come in the order of dispatch."""
+    both = threading.Barrier(2)
+
+    def meeting(i):
+        both.wait(60)
+        return jnp.full(3, i)
+
+    with step.dispatcher(2) as dispatch:
+        waiting = [dispatch(meeting, i) for i in range(6)]
+        assert [int(values_of()[0]) for values_of in waiting] == list(range(6))
+
+
+def test_a_step_that_fails_is_told_where_it_is_fetched():
+    def fails(i):
+        if i == 1:
+            raise MemoryError("no room")
+        return jnp.full(3, i)
+
+    with step.dispatcher(2) as dispatch:
+        first, second, third = [dispatch(fails, i) for i in range(3)]
+        with pytest.raises(MemoryError, match="no room"):
+            second()
+        assert (first()[0], third()[0]) == (0, 2)
+
+
+def test_values_do_not_depend_on_what_runs_beside():
+    h, head, targets, _ = case(2 * 4096, "float32")
+    mesh = sharding.make_mesh((1, 1, 1), jax.devices()[:1])
+    whole = step.Step(
+        lambda h, ids, rows: h[:, -rows:] * ids[0, 0].astype(h.dtype), lambda _: head, mesh
+    )
+    compiled = whole.compile(h, (B, C), C)
+    scales = [np.full((B, C), i, np.int32) for i in range(20)]
+    values = []
+    for at_once in (1, 2):
+        with step.dispatcher(at_once) as dispatch:
+            waiting = [dispatch(compiled, h, scale, np.asarray(targets)) for scale in scales]
+            values.append(np.stack([values_of() for values_of in waiting]))
+    np.testing.assert_array_equal(*values)
 
 
 _FAULTS = """
