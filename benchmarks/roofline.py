@@ -4,7 +4,7 @@
 
 Useful are the FLOPs of `layout.flops`: no padding, causal attention, the head and the last layer at
 the scored rows alone. The product is [4096, 4096] by [4096, 4096] in the same dtype with float32
-accumulation; both run in turn. Prints a table and a line of JSON.
+accumulation; it and 4 windows run in turn. Prints a table and a line of JSON.
 """
 
 import argparse

@@ -270,7 +270,7 @@ def _score(
     todo: list[int],
     keep: Callable[[str, int, np.ndarray], None],
 ) -> Generator[None, None, None]:
-    """One corpus; yields after each step. Step i is dispatched before i-1 is fetched and kept.
+    """One corpus; yields after each step. The next is dispatched before the one in flight is kept.
 
     A consumer that ends early still has the steps in flight kept.
     """

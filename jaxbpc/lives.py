@@ -139,7 +139,7 @@ def refuse_other(workdir: pathlib.Path, file: str, kind: str) -> None:
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGTERM or SIGINT sets, so that the step in flight is finished and kept.
+    """An event that SIGTERM or SIGINT sets, so that the steps in flight are finished and kept.
 
     A second signal ends at once, as it does outside of the body. Of many processes none may stop
     alone: there JAX's own handler stays, and `distributed.must_stop` tells all of them.

@@ -158,7 +158,9 @@ class Step:
 
 @contextlib.contextmanager
 def dispatcher(at_once: int) -> Iterator[Callable[..., Callable[[], np.ndarray]]]:
-    """Gives dispatch(step, *arguments) → a function that waits for the step's values.
+    """Gives dispatch(step, *arguments) → a function that waits for the step's values [B, rows].
+
+    That function raises what the step did; where steps run one by one, dispatch may.
 
     Args:
       at_once: steps that run at the same time; 1: in the order of dispatch, as collectives need it.
