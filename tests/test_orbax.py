@@ -204,7 +204,6 @@ def cut(path, n_bytes):
         (lambda ox: shutil.copytree(ox / "state", ox / "more"), ["more than one", "more, state"]),
         (lambda ox: (ox / "model.safetensors").touch(), ["more than one", "model.safetensors"]),
     ],
-    ids=str,
 )
 def test_a_damaged_checkpoint(models, tmp_path, damage, words):
     folder = shutil.copytree(models / "ox", tmp_path / "ox")
