@@ -1,11 +1,15 @@
 """Orbax checkpoints: converted, loaded onto meshes, damaged; the oracle is the same safetensors."""
 
+import concurrent.futures
+import contextlib
+import itertools
 import os
 import pathlib
 import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -19,7 +23,7 @@ from test_load import loaded, same
 from jaxbpc import config as config_lib
 from jaxbpc import evaluate
 from jaxbpc.errors import InputError
-from jaxbpc.weights import load, save
+from jaxbpc.weights import load, save, source
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +151,26 @@ def test_a_full_disk(models, tmp_path):
     """A limit to a file's size: what is written beyond it fails as on a full disk."""
     process = command("orbax", models / "hf", tmp_path / "out", limit=True)
     refused(process, tmp_path / "out", "cannot be written", "make room")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_others_still_write_is_removed_too(tmp_path):
+    """Writes that go on after the first has failed: their folder is gone when they have ended."""
+    folder = tmp_path / "out"
+    until = time.monotonic() + 0.5
+
+    def write():
+        for k in itertools.takewhile(lambda _: time.monotonic() < until, itertools.count()):
+            with contextlib.suppress(OSError):
+                (folder / "state").mkdir(parents=True, exist_ok=True)
+                (folder / "state" / str(k)).touch()
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write) for _ in range(2)]
+        source.remove(folder)
+        for writer in writers:
+            writer.result()
+    source.remove(folder)  # one that was held up for long may have come after
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from etils import epath
 
 from jaxbpc import distributed, sharding
 from jaxbpc.errors import InputError
@@ -108,5 +107,5 @@ def _removed(unfinished: Any) -> Iterator[None]:
         yield
     except BaseException:  # also a signal's
         if distributed.is_writer():
-            epath.Path(unfinished).rmtree(missing_ok=True)
+            source.remove(unfinished)
         raise

@@ -119,7 +119,7 @@ def write(path: pathlib.Path, groups: Iterable[Mapping[str, jax.Array]]) -> None
     finally:
         if distributed.is_writer():
             for left in epath.Path(path.parent).glob(f"{path.name}.partial_save*"):
-                left.rmtree(missing_ok=True)
+                source.remove(left)
 
 
 def _read_files(tensors: Mapping[str, Tensor], wanted: Wanted) -> dict[str, jax.Array]:
