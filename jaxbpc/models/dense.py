@@ -89,8 +89,13 @@ def gated(activation: str | arch_lib.Clamped, gate: jax.Array, up: jax.Array) ->
     return ACTIVATIONS[activation](gate) * up
 
 
+# Rows that a CPU takes through an MLP at a time, in float32: what they widen to stays in its caches,
+# where a whole window's would go to memory and back, the more so beside another step.
+_BLOCK_ROWS = 512
+
+
 class MLP(nnx.Module):
-    """`arch.MLP` over a model's width."""
+    """`arch.MLP` over a model's width: [..., rows, width] → float32 of the same shape."""
 
     def __init__(self, mlp: arch_lib.MLP, embed: int, dtype):
         self.gate = Linear("mlp", mlp.size, "embed", embed, mlp.bias, dtype) if mlp.gated else None
@@ -99,6 +104,17 @@ class MLP(nnx.Module):
         self.activation = mlp.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        if self.up.weight[...].dtype != jnp.float32:
+            return self._whole(x)
+        return jax.lax.platform_dependent(x, cpu=self._in_blocks, default=self._whole)
+
+    def _in_blocks(self, x: jax.Array) -> jax.Array:
+        n_rows = x.shape[-2]
+        size = -(-n_rows // -(-n_rows // _BLOCK_ROWS))  # blocks as equal as can be
+        blocks = [x[..., i : i + size, :] for i in range(0, n_rows, size)]
+        return jnp.concatenate([self._whole(block) for block in blocks], axis=-2)
+
+    def _whole(self, x: jax.Array) -> jax.Array:
         if self.gate is None:
             return self.down(ACTIVATIONS[self.activation](self.up(x)))
         return self.down(gated(self.activation, self.gate(x), self.up(x)))
