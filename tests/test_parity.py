@@ -16,6 +16,7 @@ import pytest
 
 from jaxbpc import sharding
 from jaxbpc import step as step_lib
+from jaxbpc.models import dense
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.weights import load
 
@@ -79,6 +80,17 @@ def test_fewer_rows_are_the_same_rows(tmp_path):
     cases.write_model(tmp_path, golden["config"], golden["shapes"])
     whole, last = scored(tmp_path, ONE), scored(tmp_path, ONE, rows=100)
     np.testing.assert_allclose(last, whole[:, -100:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["llama-gqa", "gpt_neox", "deepseek_v2"])
+@pytest.mark.parametrize("mesh", [ONE, MESH])
+def test_mlps_in_blocks_of_rows(case, mesh, tmp_path, monkeypatch):
+    """300 rows in blocks that are not all of one size."""
+    monkeypatch.setattr(dense, "_BLOCK_ROWS", 64)
+    golden = json.loads((oracle.GOLDEN / f"{case}.json").read_text())
+    cases.write_model(tmp_path, golden["config"], golden["shapes"])
+    got = scored(tmp_path, mesh)
+    np.testing.assert_allclose(oracle.thin(got), golden["nll"], rtol=0, atol=2e-5)
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="the live oracle: pip install '.[parity]'")

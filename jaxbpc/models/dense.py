@@ -89,8 +89,8 @@ def gated(activation: str | arch_lib.Clamped, gate: jax.Array, up: jax.Array) ->
     return ACTIVATIONS[activation](gate) * up
 
 
-# Rows that a CPU takes through an MLP at a time, in float32: what they widen to stays in its caches,
-# where a whole window's would go to memory and back, the more so beside another step.
+# Rows that a CPU takes through an MLP at a time: what they widen to stays in its caches, where a
+# whole window's would go to memory and back, the more so beside another step.
 _BLOCK_ROWS = 512
 
 
@@ -104,8 +104,6 @@ class MLP(nnx.Module):
         self.activation = mlp.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.up.weight[...].dtype != jnp.float32:
-            return self._whole(x)
         return jax.lax.platform_dependent(x, cpu=self._in_blocks, default=self._whole)
 
     def _in_blocks(self, x: jax.Array) -> jax.Array:
