@@ -65,6 +65,10 @@ def counted(jaxpr) -> float:
             total += 2 * out * math.prod(shapes[0][axis] for axis in contracted)
         elif eqn.primitive.name.startswith("ragged_dot"):
             total += 2 * math.prod(shapes[0]) * shapes[1][-1]
+        elif eqn.primitive.name == "cond":  # one way or another by platform, of the same work
+            flops = {counted(branch.jaxpr) for branch in eqn.params["branches"]}
+            assert len(flops) == 1
+            total += flops.pop()
         for value in eqn.params.values():
             inner = getattr(value, "jaxpr", value)
             if hasattr(inner, "eqns"):
