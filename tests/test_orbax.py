@@ -23,7 +23,7 @@ from test_load import loaded, same
 from jaxbpc import config as config_lib
 from jaxbpc import evaluate
 from jaxbpc.errors import InputError
-from jaxbpc.weights import load, save, source
+from jaxbpc.weights import load, save, tensors
 
 
 @pytest.fixture(scope="module")
@@ -167,10 +167,10 @@ def test_what_others_still_write_is_removed_too(tmp_path):
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write) for _ in range(2)]
-        source.remove(folder)
+        tensors.remove(folder)
         for writer in writers:
             writer.result()
-    source.remove(folder)  # one that was held up for long may have come after
+    tensors.remove(folder)  # one that was held up for long may have come after
     assert not list(tmp_path.iterdir())
 
 

@@ -107,5 +107,5 @@ def _removed(unfinished: Any) -> Iterator[None]:
         yield
     except BaseException:  # also a signal's
         if distributed.is_writer():
-            source.remove(unfinished)
+            tensors.remove(unfinished)
         raise

@@ -13,7 +13,6 @@ import math
 import os
 import pathlib
 import re
-import time
 from typing import Any
 
 from jaxbpc import parse
@@ -27,7 +26,6 @@ TREE = "_METADATA"  # of an Orbax checkpoint
 _ORBAX_SMALL = (TREE, "_CHECKPOINT_METADATA", "_sharding", "manifest.ocdbt", ".zarray", "zarr.json")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "vocab.txt")
 _TOKENIZER_PATTERNS = ["*.json", "tokenizer.model", "*.tiktoken", "*.txt"]
-_REMOVALS, _WRITES_END_S = 100, 0.1  # tries, and the pause in which a write would show itself
 _PATTERNS = [*_TOKENIZER_PATTERNS, "*.safetensors"]
 
 
@@ -181,26 +179,6 @@ def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
         unfinished = to / f".{name}.{os.getpid()}"
         unfinished.write_bytes(content)
         unfinished.replace(to / name)
-
-
-def remove(folder: Any) -> None:
-    """Removes what a failed write left in `folder`, of which threads may still write more.
-
-    Orbax tells of the first failure; TensorStore's other writes go on and cannot be waited for.
-    Gone is therefore what did not come back; what cannot be removed is left and said in the log.
-    """
-    from etils import epath
-
-    folder, why = epath.Path(folder), "it comes back"
-    for _ in range(_REMOVALS):
-        try:
-            if not folder.exists():
-                return
-            folder.rmtree(missing_ok=True)
-        except OSError as e:  # filled, or emptied by its writer, while it was being removed
-            why = e.strerror or str(e)
-        time.sleep(_WRITES_END_S)
-    log.warning("%s cannot be removed (%s): remove it by hand", folder, why)
 
 
 def holder(folder: Any, *names: str) -> Any:

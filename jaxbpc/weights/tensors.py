@@ -12,6 +12,7 @@ import logging
 import math
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,8 @@ from jaxbpc import distributed
 from jaxbpc.errors import InputError, short
 from jaxbpc.weights import source
 from jaxbpc.weights.source import Tensor
+
+log = logging.getLogger(__name__)
 
 # As safetensors spells them.
 _DTYPES = {
@@ -39,6 +42,7 @@ _DTYPES = {
 _SPELLINGS = {name: spelling for spelling, name in _DTYPES.items()}
 # Of what is written: a process on another mesh reads those that it needs, whole.
 _CHUNK_BYTES = 1 << 20
+_REMOVALS, _WRITES_END_S = 100, 0.1  # tries, and the pause in which a write would show itself
 
 Wanted = Mapping[str, jax.ShapeDtypeStruct]
 
@@ -119,7 +123,25 @@ def write(path: pathlib.Path, groups: Iterable[Mapping[str, jax.Array]]) -> None
     finally:
         if distributed.is_writer():
             for left in epath.Path(path.parent).glob(f"{path.name}.partial_save*"):
-                source.remove(left)
+                remove(left)
+
+
+def remove(folder: Any) -> None:
+    """Removes what a failed write left in `folder`, of which threads may still write more.
+
+    Orbax tells of the first failure; TensorStore's other writes go on and cannot be waited for.
+    Gone is therefore what did not come back; what cannot be removed is left and said in the log.
+    """
+    folder, why = epath.Path(folder), "it comes back"
+    for _ in range(_REMOVALS):
+        try:
+            if not folder.exists():
+                return
+            folder.rmtree(missing_ok=True)
+        except OSError as e:  # filled, or emptied by its writer, while it was being removed
+            why = e.strerror or str(e)
+        time.sleep(_WRITES_END_S)
+    log.warning("%s cannot be removed (%s): remove it by hand", folder, why)
 
 
 def _read_files(tensors: Mapping[str, Tensor], wanted: Wanted) -> dict[str, jax.Array]:
