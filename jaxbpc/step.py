@@ -26,6 +26,9 @@ from jaxbpc.sharding import constrain, is_split
 _CHUNK_ROWS = 128
 _BLOCK_VOCAB = 4096
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+# An activation buffer of a step, asked for once a step, goes back to the system: kept, scratch that is
+# cut out of it leaves no place for the next one, and memory grows with the windows.
+_OWN_MAPPING_BYTES = 2**24
 # By default the TPU compiler splits large products over an fsdp axis into rings of small ones; with
 # parameters that are gathered layer by layer that costs half of the speed (70B over 16 chips).
 # The CPU compiler starts whatever could run: all blocks of attention at once, 100 MB of scores. One
@@ -184,9 +187,11 @@ def keep_freed_memory() -> None:
     """Has the process keep memory that is freed: for one that runs steps on a CPU. Linux's glibc.
 
     Each operation of a step asks for scratch memory and frees it. By default much of it goes back
-    to the system every time: up to 400,000 page faults a step, a tenth of its time.
+    to the system every time: up to 400,000 page faults a step, a tenth of its time. What loading
+    and compiling have freed goes back now.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda name, value: 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_MMAP_THRESHOLD, 2**30)
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
+        libc.malloc_trim(0)

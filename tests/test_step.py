@@ -141,29 +141,45 @@ def test_values_do_not_depend_on_what_runs_beside():
 
 
 _FAULTS = """
-import ctypes, resource
+import ctypes, pathlib, resource
 from jaxbpc import step
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 def faults():
-    '''Page faults of ten uses of 64 MiB.'''
+    '''Page faults of ten uses of 8 MiB.'''
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        at = libc.malloc(2**26)
-        ctypes.memset(at, 1, 2**26)
+        at = libc.malloc(2**23)
+        ctypes.memset(at, 1, 2**23)
         libc.free(at)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def resident_mib():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 print(faults())
+small = [libc.malloc(2**16) for _ in range(640)]
+for at in small:
+    ctypes.memset(at, 1, 2**16)
+for at in small[:-1]:  # the last one keeps the others from the heap's top
+    libc.free(at)
+held = resident_mib()
 step.keep_freed_memory()
+print(held - resident_mib())
 faults()
 print(faults())
+held = resident_mib()
+at = libc.malloc(2**26)
+ctypes.memset(at, 1, 2**26)
+libc.free(at)
+print(resident_mib() - held)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_freed_memory_is_kept():
     ran = subprocess.run([sys.executable, "-c", _FAULTS], capture_output=True, text=True)
-    before, after = map(int, ran.stdout.split())
+    before, given_back_mib, after, growth_mib = map(float, ran.stdout.split())
     assert before > 100
     assert after < before / 10
+    assert given_back_mib > 30  # of 40 that were freed before
+    assert growth_mib < 1  # a large buffer is not kept
