@@ -24,7 +24,6 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import special
 
 from jaxbpc.record import Record
 from jaxbpc.results import CorpusResult
@@ -135,6 +134,8 @@ def estimate(value: float, draws: np.ndarray, n_effective: float) -> Estimate:
     Args:
       n_effective: how many documents were drawn, by `effective`.
     """
+    from scipy import special  # takes a third of a second, and most commands end without it
+
     degrees = n_effective - 1
     stretch = math.sqrt(n_effective / degrees)
     far = special.stdtrit(degrees, (1 - LEVEL) / 2)

@@ -26,8 +26,8 @@ from jaxbpc.sharding import constrain, is_split
 _CHUNK_ROWS = 128
 _BLOCK_VOCAB = 4096
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-# The activations' buffer, asked for once a step, goes back to the system: were it kept, scratch that
-# is cut out of it would leave no place for the next one, and memory would grow with the windows.
+# The activations' buffer, asked for once a step, goes back to the system: were it kept, scratch cut
+# out of it would leave no place for the next one, and memory would grow with the windows.
 _OWN_MAPPING_BYTES = 2**24
 # By default the TPU compiler splits large products over an fsdp axis into rings of small ones; with
 # parameters that are gathered layer by layer that costs half of the speed (70B over 16 chips).

@@ -1,9 +1,11 @@
-"""Eight CPU devices, strict dtypes, and a cache of the tests' own."""
+"""Eight CPU devices, strict dtypes, and caches of the tests' own."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -17,6 +19,21 @@ from jaxbpc import cli
 
 # float32 and bfloat16 meet only where the code says so.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_configure(config):
+    """What one test has compiled another takes, and so do the processes that they start.
+
+    Most score the same small models. xdist's workers have it from the process that started them.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = tempfile.mkdtemp(prefix="compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        settings = {"jax_compilation_cache_dir": folder}
+        settings["jax_persistent_cache_min_compile_time_secs"] = 0.1
+        for name, value in settings.items():
+            os.environ[name.upper()] = str(value)
+            jax.config.update(name, value)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import tiny
+import warm
 
 from jaxbpc import results
 
@@ -32,18 +33,9 @@ def place(tmp_path):
     return tmp_path
 
 
-def run(place, *flags, stdout=subprocess.PIPE):
+def run(place, *flags):
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "jaxbpc.main", "--config=run.py", *flags]
-    return subprocess.run(
-        command,
-        cwd=place,
-        env=environment,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    return warm.run("jaxbpc.main", "--config=run.py", *flags, cwd=place, env=environment)
 
 
 def refused(done, *words):
@@ -169,7 +161,11 @@ def test_ids_outside_of_the_vocabulary(place):
 
 
 def test_stdout_that_takes_no_table(place):
+    command = [sys.executable, "-m", "jaxbpc.main", "--config=run.py"]
+    environment = os.environ | {"XLA_FLAGS": ""}
     with open("/dev/full", "w") as full:
-        done = run(place, stdout=full)
+        done = subprocess.run(
+            command, cwd=place, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
+        )
     refused(done, "stdout cannot be written", "runs/run/results.json")
     assert results.read(place / "runs" / "run" / "results.json").corpora["text"].bpc > 0

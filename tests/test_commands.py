@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import tiny
+import warm
 
 from jaxbpc import results
 from jaxbpc.errors import InputError
@@ -16,9 +17,7 @@ from jaxbpc.record import Record
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False
-    )
+    return warm.run(*arguments)
 
 
 @pytest.mark.parametrize("module", ["main", "convert", "plan", "prepare"])

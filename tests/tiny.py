@@ -10,6 +10,7 @@ import time
 import numpy as np
 import safetensors.numpy
 import tokenizers
+import warm
 
 from jaxbpc import results
 
@@ -90,11 +91,8 @@ def arguments(folder, workdir, corpus="text"):
 
 def one_process(folder, corpus="text"):
     """Results of that job on one CPU device: what many processes are compared with."""
-    done = subprocess.run(
-        [sys.executable, "-m", "jaxbpc.main", *arguments(folder, "one", corpus)],
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
-        capture_output=True,
-        text=True,
+    done = warm.run(
+        "jaxbpc.main", *arguments(folder, "one", corpus), env=os.environ | {"XLA_FLAGS": ""}
     )
     assert done.returncode == 0, done.stderr
     return results.read(folder / "one" / "results.json")
