@@ -134,7 +134,7 @@ def estimate(value: float, draws: np.ndarray, n_effective: float) -> Estimate:
     Args:
       n_effective: how many documents were drawn, by `effective`.
     """
-    from scipy import special  # takes a third of a second, and most commands end without it
+    from scipy import special  # a fifth of a second that no start need wait for
 
     degrees = n_effective - 1
     stretch = math.sqrt(n_effective / degrees)

@@ -34,7 +34,7 @@ def place(tmp_path):
 
 
 def run(place, *flags):
-    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"XLA_FLAGS": ""}
     return warm.run("jaxbpc.main", "--config=run.py", *flags, cwd=place, env=environment)
 
 

@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 import tiny
-import warm
 
 from jaxbpc import results
 from jaxbpc.errors import InputError
@@ -17,7 +16,9 @@ from jaxbpc.record import Record
 
 
 def command(*arguments):
-    return warm.run(*arguments)
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("module", ["main", "convert", "plan", "prepare"])

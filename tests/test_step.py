@@ -155,7 +155,8 @@ def faults():
         libc.free(at)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 def resident_mib():
-    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 print(faults())
 small = [libc.malloc(2**16) for _ in range(640)]
 for at in small:

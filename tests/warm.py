@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-_PROCESSES = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+_PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["jaxbpc.evaluate", "transformers.tokenization_utils_fast"])
 
 
