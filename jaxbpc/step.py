@@ -190,7 +190,7 @@ def keep_freed_memory() -> None:
     to the system every time: up to 400,000 page faults a step, a tenth of its time. What loading
     and compiling have freed goes back now.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):  # glibc's own, as are the names of the options
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
