@@ -84,7 +84,7 @@ def test_fewer_rows_are_the_same_rows(tmp_path):
 
 @pytest.mark.parametrize("case", ["llama-gqa", "gpt_neox", "deepseek_v2"])
 @pytest.mark.parametrize("mesh", [ONE, MESH])
-def test_mlps_in_blocks_of_rows(case, mesh, tmp_path, monkeypatch):
+def test_blocks_of_rows(case, mesh, tmp_path, monkeypatch):
     """300 rows, in blocks that are not all of one size."""
     monkeypatch.setattr(dense, "_BLOCK_ROWS", 44)  # six of 43 and one of 42
     golden = json.loads((oracle.GOLDEN / f"{case}.json").read_text())

@@ -30,6 +30,26 @@ def dot(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.einsum(equation, a, b, precision=precision, preferred_element_type=jnp.float32)
 
 
+# Rows that a CPU takes through matrices at a time: what comes in, and what an MLP widens it to,
+# stay in its caches, where a whole window's would go to memory and back, the more so beside another
+# step.
+_BLOCK_ROWS = 512
+
+
+def by_rows(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """f(x), where f takes each row of x [..., rows, width] by itself; a CPU goes by blocks."""
+    n_rows = x.shape[-2]
+    if n_rows <= _BLOCK_ROWS:
+        return f(x)
+
+    def in_blocks(x: jax.Array) -> jax.Array:
+        size = -(-n_rows // -(-n_rows // _BLOCK_ROWS))  # blocks as equal as can be
+        blocks = [x[..., i : i + size, :] for i in range(0, n_rows, size)]
+        return jnp.concatenate([f(block) for block in blocks], axis=-2)
+
+    return jax.lax.platform_dependent(x, cpu=in_blocks, default=f)
+
+
 class Linear(nnx.Module):
     """y = x Wᵀ + b, float32 out of operands in the weights' dtype."""
 
@@ -38,6 +58,9 @@ class Linear(nnx.Module):
         self.bias = param((n_out,), dtype, out_axis) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        return by_rows(self._whole, x)
+
+    def _whole(self, x: jax.Array) -> jax.Array:
         weight = self.weight[...]
         y = dot("...d,fd->...f", x.astype(weight.dtype), weight)
         return y if self.bias is None else y + self.bias[...].astype(jnp.float32)
@@ -89,11 +112,6 @@ def gated(activation: str | arch_lib.Clamped, gate: jax.Array, up: jax.Array) ->
     return ACTIVATIONS[activation](gate) * up
 
 
-# Rows that a CPU takes through an MLP at a time: what they widen to stays in its caches, where a
-# whole window's would go to memory and back, the more so beside another step.
-_BLOCK_ROWS = 512
-
-
 class MLP(nnx.Module):
     """`arch.MLP` over a model's width: [..., rows, width] → float32 of the same shape."""
 
@@ -104,13 +122,7 @@ class MLP(nnx.Module):
         self.activation = mlp.activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return jax.lax.platform_dependent(x, cpu=self._in_blocks, default=self._whole)
-
-    def _in_blocks(self, x: jax.Array) -> jax.Array:
-        n_rows = x.shape[-2]
-        size = -(-n_rows // -(-n_rows // _BLOCK_ROWS))  # blocks as equal as can be
-        blocks = [x[..., i : i + size, :] for i in range(0, n_rows, size)]
-        return jnp.concatenate([self._whole(block) for block in blocks], axis=-2)
+        return by_rows(self._whole, x)
 
     def _whole(self, x: jax.Array) -> jax.Array:
         if self.gate is None:
