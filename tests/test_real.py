@@ -25,8 +25,7 @@ DEMO = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
 
 @pytest.fixture
 def cache(tmp_path_factory, monkeypatch):
-    """One cache for all tests of real models: they are fetched once."""
-    folder = tmp_path_factory.getbasetemp() / "real"
+    folder = real_models.cache_folder(tmp_path_factory)
     monkeypatch.setenv("JAXBPC_CACHE", str(folder))
     return folder
 
