@@ -5,6 +5,7 @@ those. Axis legend: `decoder.py`.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,9 @@ import numpy as np
 from jaxbpc.models import kernels
 from jaxbpc.models.dense import dot
 
+# Queries, and keys, that a CPU takes at a time in float32: their scores stay in a core's cache.
+_LOOP_ROWS = 160
+# The same of queries alone, otherwise.
 _BLOCK_ROWS = 192
 # XLA gives a CPU's products to a library (YNNPACK), which can compute a block in one loop from
 # queries to outputs, scores in cache, where only sums, maxima and exponentials stand between its
@@ -65,26 +69,119 @@ def attend(
         return kernels.cudnn(q_BNCH, k_BKTH, v_BKTH, scores.window)
     q_BKGCH = q_BNCH.reshape(B, K, N // K, C, H)
     sinks_KG = None if sinks_N is None else sinks_N.reshape(K, N // K)
-    rows, n_parts, weigh = (C, 1, _weigh) if kind == "xla" else (_BLOCK_ROWS, _N_PARTS, _weigh_fast)
+    in_loop = functools.partial(_attend_in_loop, how=scores, sinks_KG=sinks_KG)
+    in_blocks = functools.partial(
+        _attend_in_blocks, how=scores, bias_NT=bias_NT, sinks_KG=sinks_KG, whole=kind == "xla"
+    )
+    operands = (q_BKGCH, k_BKTH, v_BKTH)
+    if kind == "blocked" and bias_NT is None and q_BNCH.dtype == jnp.float32:
+        out = jax.lax.platform_dependent(*operands, cpu=in_loop, default=in_blocks)
+    else:
+        out = in_blocks(*operands)
+    return out.reshape(B, N, C, -1)
+
+
+def _attend_in_loop(
+    q_BKGCH: jax.Array,
+    k_BKTH: jax.Array,
+    v_BKTH: jax.Array,
+    how: Scores,
+    sinks_KG: jax.Array | None,
+) -> jax.Array:
+    """[B, K, G, C, H]: of each block of queries, one block of keys after the other.
+
+    The softmax's maximum and sum are those of the keys until then (arXiv 2205.14135, algorithm 1).
+    """
+    B, K, G, C, _ = q_BKGCH.shape
+    T, H = v_BKTH.shape[2:]
+    n_blocks = -(-T // _LOOP_ROWS)
+    S = -(-T // (n_blocks * _TILE)) * _TILE
+    # Blocks of queries stand where blocks of keys do: beside the C there are rows that are dropped.
+    n_after = n_blocks * S - T  # no query sees keys there
+    first, n_before = divmod(T - C, S)
+    k_BKTH, v_BKTH = (_padded(a, 0, n_after) for a in (k_BKTH, v_BKTH))
+    q = _padded(q_BKGCH, n_before, n_after)
+    q = jnp.moveaxis(q.reshape(B, K, G, n_blocks - first, S, -1), 3, 0)
+    q_nBKRH = q.reshape(n_blocks - first, B, K, G * S, -1)
+    own_distance_SS = np.arange(S)[:, None] - np.arange(S)
+
+    def see(i, q_BKRH, j, state):
+        """The state of queries of block i after keys of block j, which is i itself or before it."""
+        top, total, out = state
+        k_BKSH, v_BKSH = (jax.lax.dynamic_slice_in_dim(a, j * S, S, 2) for a in (k_BKTH, v_BKTH))
+        scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH)
+        if how.softcap is not None:
+            scores = how.softcap * jnp.tanh(scores / how.softcap)
+        visible = own_distance_SS >= 0 if j is i else True
+        if how.window is not None:
+            visible &= own_distance_SS + (i - j) * S < how.window
+        if visible is not True:
+            mask_SS = jnp.where(visible, 0.0, -jnp.inf).astype(jnp.float32)
+            scores = scores + jnp.tile(mask_SS, (G, 1))
+        highest = jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True))
+        weights, shrunk = jnp.exp(scores - highest), jnp.exp(top - highest)
+        total = total * shrunk + jnp.sum(weights, axis=-1, keepdims=True)
+        return highest, total, out * shrunk + dot("bkrs,bksh->bkrh", weights, v_BKSH)
+
+    # A sink is as a key seen before all others, of no value.
+    top, total = -jnp.inf, 0.0
+    if sinks_KG is not None:
+        top, total = jnp.repeat(sinks_KG, S, axis=1)[..., None], 1.0
+    zeros = jnp.zeros((B, K, G * S, H), jnp.float32)
+    begin = (zeros[..., :1] + top, zeros[..., :1] + total, zeros)
+
+    def block(_, numbered):
+        i, q_BKRH = numbered
+        see_of = functools.partial(see, i, q_BKRH)
+        state = see_of(i, begin)  # its own keys first: each query sees one
+        oldest = 0 if how.window is None else jnp.maximum(0, (i * S - how.window + 1) // S)
+        if n_blocks > 1:
+            state = jax.lax.fori_loop(oldest, i, see_of, state)
+        _, total, out = state
+        return None, out / total
+
+    _, out = jax.lax.scan(block, None, (jnp.arange(first, n_blocks), q_nBKRH))
+    out = jnp.moveaxis(out.reshape(-1, B, K, G, S, H), 0, 3).reshape(B, K, G, -1, H)
+    return out[..., n_before : n_before + C, :].astype(q_BKGCH.dtype)
+
+
+def _padded(x: jax.Array, n_before: int, n_after: int) -> jax.Array:
+    """[…, T, H] with rows of zeros before and after."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(n_before, n_after), (0, 0)])
+
+
+def _attend_in_blocks(
+    q_BKGCH: jax.Array,
+    k_BKTH: jax.Array,
+    v_BKTH: jax.Array,
+    how: Scores,
+    bias_NT: np.ndarray | None,
+    sinks_KG: jax.Array | None,
+    whole: bool,
+) -> jax.Array:
+    """[B, K, G, C, H]: each block of queries with the keys that it may see; whole: one block."""
+    K, G, C = q_BKGCH.shape[1:4]
+    T = k_BKTH.shape[2]
+    rows, n_parts, weigh = (C, 1, _weigh) if whole else (_BLOCK_ROWS, _N_PARTS, _weigh_fast)
     outs = []
     for begin in range(0, C, rows):
         end = min(begin + rows, C)
         last = T - C + end  # one past the last key that the block sees
         first = 0
-        if scores.window is not None:
-            first = max(0, last - (end - begin) - scores.window + 1)
+        if how.window is not None:
+            first = max(0, last - (end - begin) - how.window + 1)
         bias_KGS = None
         if bias_NT is not None:
             # A softmax does not see a constant: relative to the nearest key, float32 is exact.
             near = bias_NT[:, first:last] - bias_NT[:, last - 1 : last]
-            bias_KGS = jnp.asarray(near.reshape(K, N // K, last - first), jnp.float32)
+            bias_KGS = jnp.asarray(near.reshape(K, G, last - first), jnp.float32)
         k_BKSH, v_BKSH = k_BKTH[:, :, first:last], v_BKTH[:, :, first:last]
         step = -(-(end - begin) // n_parts)
         for row in range(begin, end, step):
             q = q_BKGCH[:, :, :, row : min(row + step, end)]
             place = T - C + row - first
-            outs.append(_attend_block(q, k_BKSH, v_BKSH, place, scores, bias_KGS, sinks_KG, weigh))
-    return jnp.concatenate(outs, axis=3).reshape(B, N, C, -1)
+            outs.append(_attend_block(q, k_BKSH, v_BKSH, place, how, bias_KGS, sinks_KG, weigh))
+    return jnp.concatenate(outs, axis=3)
 
 
 def _attend_block(
