@@ -62,6 +62,16 @@ def test_exact(kind, case, C):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_exact_over_many_blocks(case):
+    """Of seven blocks of keys, queries see all that are before them, or those in their window."""
+    q, k, v = operands(2, 1, 500, 1000)
+    sinks = np.array([0.5, 3.0])
+    got = attend(q, k, v, CASES[case], "blocked", sinks_N=jnp.asarray(sinks, np.float32))
+    want = plain(*(np.asarray(a, np.float64) for a in (q, k, v)), CASES[case], sinks=sinks)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("C", [256, 128])
 @pytest.mark.parametrize("heads", [(2, 1), (2, 2)])
 def test_splash(case, C, heads):

@@ -123,12 +123,12 @@ def _attend_in_loop(
         total = total * shrunk + jnp.sum(weights, axis=-1, keepdims=True)
         return highest, total, out * shrunk + dot("bkrs,bksh->bkrh", weights, v_BKSH)
 
-    # A sink is as a key seen before all others, of no value.
-    top, total = -jnp.inf, 0.0
-    if sinks_KG is not None:
-        top, total = jnp.repeat(sinks_KG, S, axis=1)[..., None], 1.0
-    zeros = jnp.zeros((B, K, G * S, H), jnp.float32)
-    begin = (zeros[..., :1] + top, zeros[..., :1] + total, zeros)
+    top = jnp.full((B, K, G * S, 1), -jnp.inf, jnp.float32)
+    total = jnp.zeros_like(top)
+    if sinks_KG is not None:  # as keys seen before all others, of no value
+        top = jnp.broadcast_to(jnp.repeat(sinks_KG, S, axis=1)[..., None], top.shape)
+        total = jnp.ones_like(top)
+    begin = (top, total, jnp.zeros((B, K, G * S, H), jnp.float32))
 
     def block(_, numbered):
         i, q_BKRH = numbered
