@@ -103,26 +103,7 @@ def _attend_in_loop(
     q = _padded(q_BKGCH, n_before, n_after)
     q = jnp.moveaxis(q.reshape(B, K, G, n_blocks - first, S, -1), 3, 0)
     q_nBKRH = q.reshape(n_blocks - first, B, K, G * S, -1)
-    own_distance_SS = np.arange(S)[:, None] - np.arange(S)
-
-    def see(i, q_BKRH, j, state):
-        """The state of queries of block i after keys of block j, which is i itself or before it."""
-        top, total, out = state
-        k_BKSH, v_BKSH = (jax.lax.dynamic_slice_in_dim(a, j * S, S, 2) for a in (k_BKTH, v_BKTH))
-        scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH)
-        if how.softcap is not None:
-            scores = how.softcap * jnp.tanh(scores / how.softcap)
-        visible = own_distance_SS >= 0 if j is i else True
-        if how.window is not None:
-            visible &= own_distance_SS + (i - j) * S < how.window
-        if visible is not True:
-            mask_SS = jnp.where(visible, 0.0, -jnp.inf).astype(jnp.float32)
-            scores = scores + jnp.tile(mask_SS, (G, 1))
-        highest = jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True))
-        weights, shrunk = jnp.exp(scores - highest), jnp.exp(top - highest)
-        total = total * shrunk + jnp.sum(weights, axis=-1, keepdims=True)
-        return highest, total, out * shrunk + dot("bkrs,bksh->bkrh", weights, v_BKSH)
-
+    distance_SS = np.arange(S)[:, None] - np.arange(S)  # from a block's queries to its own keys
     top = jnp.full((B, K, G * S, 1), -jnp.inf, jnp.float32)
     total = jnp.zeros_like(top)
     if sinks_KG is not None:  # as keys seen before all others, of no value
@@ -130,19 +111,50 @@ def _attend_in_loop(
         total = jnp.ones_like(top)
     begin = (top, total, jnp.zeros((B, K, G * S, H), jnp.float32))
 
+    def block_of(a_BKTH, j):
+        return jax.lax.dynamic_slice_in_dim(a_BKTH, j * S, S, axis=2)
+
     def block(_, numbered):
         i, q_BKRH = numbered
-        see_of = functools.partial(see, i, q_BKRH)
-        state = see_of(i, begin)  # its own keys first: each query sees one
+        visible_SS = distance_SS >= 0
+        if how.window is not None:
+            visible_SS &= distance_SS < how.window
+        # Its own keys first: each query sees one.
+        k, v = block_of(k_BKTH, i), block_of(v_BKTH, i)
+        state = _see(q_BKRH, k, v, visible_SS, how.softcap, begin)
+
+        def before(j, state):
+            near_SS = None if how.window is None else distance_SS + (i - j) * S < how.window
+            k, v = block_of(k_BKTH, j), block_of(v_BKTH, j)
+            return _see(q_BKRH, k, v, near_SS, how.softcap, state)
+
         oldest = 0 if how.window is None else jnp.maximum(0, (i * S - how.window + 1) // S)
         if n_blocks > 1:
-            state = jax.lax.fori_loop(oldest, i, see_of, state)
+            state = jax.lax.fori_loop(oldest, i, before, state)
         _, total, out = state
         return None, out / total
 
     _, out = jax.lax.scan(block, None, (jnp.arange(first, n_blocks), q_nBKRH))
     out = jnp.moveaxis(out.reshape(-1, B, K, G, S, H), 0, 3).reshape(B, K, G, -1, H)
     return out[..., n_before : n_before + C, :].astype(q_BKGCH.dtype)
+
+
+def _see(q_BKRH, k_BKSH, v_BKSH, visible_SS, softcap: float | None, state):
+    """The softmax's state, (maximum, sum, weighted values), after S keys more.
+
+    visible_SS: which keys a query sees, the same for all heads; None: all.
+    """
+    top, total, out = state
+    scores = dot("bkrh,bksh->bkrs", q_BKRH, k_BKSH)
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
+    if visible_SS is not None:
+        mask_SS = jnp.where(visible_SS, 0.0, -jnp.inf).astype(jnp.float32)
+        scores = scores + jnp.tile(mask_SS, (scores.shape[2] // len(mask_SS), 1))
+    highest = jnp.maximum(top, jnp.max(scores, axis=-1, keepdims=True))
+    weights, shrunk = jnp.exp(scores - highest), jnp.exp(top - highest)
+    total = total * shrunk + jnp.sum(weights, axis=-1, keepdims=True)
+    return highest, total, out * shrunk + dot("bkrs,bksh->bkrh", weights, v_BKSH)
 
 
 def _padded(x: jax.Array, n_before: int, n_after: int) -> jax.Array:
