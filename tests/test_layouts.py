@@ -28,7 +28,7 @@ from jaxbpc.weights.assemble import assemble
 DENSE = tiny.CONFIG | {
     "hidden_size": 512,
     "intermediate_size": 1024,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 3,
     "num_attention_heads": 8,
     "num_key_value_heads": 8,
 }
@@ -47,7 +47,7 @@ EXPERTS = {
 LAYOUTS = {
     2: {
         "dense": [(4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 1), (2, 1, 2), (1, 2, 2)],
-        "experts": [(1, 4, 1), (1, 1, 4), (2, 1, 2), (1, 2, 2)],
+        "experts": [(4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 1), (2, 1, 2), (1, 2, 2)],
         "orbax": [(4, 1, 1), (1, 4, 1), (1, 2, 2)],
     },
     4: {

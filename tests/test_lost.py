@@ -14,7 +14,6 @@ import tiny
 from jaxbpc import results
 
 pytestmark = pytest.mark.long
-FASTER = ("--config.batch_per_device=16",)  # what a run's next life may change
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def ends(process, status, words):
 
 
 def goes_on(place, workdir):
-    both = tiny.start_two(place, workdir, *FASTER, corpus="long")
+    both = tiny.start_two(place, workdir, corpus="long")
     for process in both:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
