@@ -64,6 +64,7 @@ class Job:
         # Lives are to be short: each of a tiny model's programs is compiled once.
         self.environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         self.cache = place / "cache" if model == "tiny" else None
+        self.process: subprocess.Popen | None = None
         if model == "tiny":
             self._make_tiny()
         elif model != "demo":
@@ -96,16 +97,25 @@ class Job:
         flags += [f"--config.mesh.{axis}={devices}"]
         device_flag = f"--xla_force_host_platform_device_count={devices}"
         with open(self.place / "stderr", "w") as stderr:
-            return subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, __file__, "--life", str(self.log), *flags],
                 env=self.environment | {"XLA_FLAGS": device_flag},
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
             )
+        return self.process
+
+    def stop(self) -> None:
+        """Leaves no life behind that writes into the place."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
     def logged(self) -> list[tuple[str, int, int]]:
         """(corpus, first token, tokens) of each window of the last life."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        log = self.log.read_text() if self.log.exists() else ""
+        # A line may be seen, or cut off by the kill, half written; its window is not yet recorded.
+        lines = log[: log.rfind("\n") + 1].splitlines()
         return [(name, int(first), int(n)) for name, first, n in map(str.split, lines)]
 
     def nll(self) -> Arrays:
@@ -271,7 +281,10 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         job = Job(args.model, pathlib.Path(place))
-        tally, n_windows = crash(job, args.kills, args.change_batch, args.seed)
+        try:
+            tally, n_windows = crash(job, args.kills, args.change_batch, args.seed)
+        finally:
+            job.stop()
     print(f"{'kills at':<10}{'start':>7}{'scoring':>9}{'end':>5}{'runs':>7}{'equal':>7}", end="")
     print(f"{'worst':>10}{'in flight':>11}{'most':>6}{'twice':>7}{'lost':>6}{'seconds':>9}")
     print(f"{sum(tally.kills.values()):<10}{tally.kills['start']:>7}", end="")
