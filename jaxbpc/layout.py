@@ -18,7 +18,7 @@ from jaxbpc import sharding
 from jaxbpc.chips import CHIPS
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
-from jaxbpc.models import kernels, moe
+from jaxbpc.models import dense, kernels, moe
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, n_parameters
 from jaxbpc.text import parallel
@@ -246,11 +246,7 @@ def has_bfloat16(device: jax.Device) -> bool:
     if device.platform == "gpu":
         major = str(getattr(device, "compute_capability", "0")).split(".")[0]
         return int(major) >= 8 if major.isdigit() else True
-    try:
-        flags = pathlib.Path("/proc/cpuinfo").read_text(errors="replace").split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return dense.cpu_has_bfloat16()
 
 
 def attention(name: str, arch: Arch, dtype: np.dtype, platform: str) -> str:

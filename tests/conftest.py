@@ -36,6 +36,11 @@ def pytest_configure(config):
             jax.config.update(name, value)
 
 
+def pytest_collection_modifyitems(items):
+    """Real models begin first: they take longest, and short tests fill what is left at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("real") is None)
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("JAXBPC_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc.models import kernels
+from jaxbpc.models import dense, kernels
 from jaxbpc.models.attend import Scores, attend
 
 
@@ -99,7 +99,10 @@ def test_splash_on_a_mesh():
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
-def test_bfloat16_differs_by_its_rounding():
+@pytest.mark.parametrize("own", [True, False])
+def test_bfloat16_differs_by_its_rounding(own, monkeypatch):
+    """Both on a CPU that multiplies bfloat16 and on one that converts it."""
+    monkeypatch.setattr(dense, "cpu_has_bfloat16", lambda: own)
     exact = operands(4, 2, 300, 300)
     low = [a.astype(jnp.bfloat16) for a in exact]
     got = attend(*low, Scores(), "blocked").astype(np.float32)

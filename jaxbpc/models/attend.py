@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbpc.models import kernels
+from jaxbpc.models import dense, kernels
 from jaxbpc.models.dense import dot
 
-# Queries, and keys, that a CPU takes at a time in float32: their scores stay in a core's cache.
+# Queries, and keys, that a CPU takes at a time in a loop: their scores stay in a core's cache.
 _LOOP_ROWS = 160
 # The same of queries alone, otherwise.
 _BLOCK_ROWS = 192
@@ -53,9 +53,9 @@ def attend(
       q_BNCH, k_BKTH, v_BKTH: operands of one dtype, N a multiple of K; values may have another H.
         Queries are scaled already: a scale costs less there than on scores.
       kind: 'xla' (all scores at once), 'blocked' (blocks of queries, each with the keys that it
-        may see: half the work and a fraction of the memory; a CPU takes those by blocks too in
-        float32 without biases), or a kernel: 'splash' (TPU), 'cudnn' (NVIDIA GPU, where C = T: its
-        causal mask is aligned at the top).
+        may see: half the work and a fraction of the memory; a CPU takes those by blocks too, but
+        with biases or its own bfloat16), or a kernel: 'splash' (TPU), 'cudnn' (NVIDIA GPU, where
+        C = T: its causal mask is aligned at the top).
       bias_NT: float64, added to the scores of each key.
       sinks_N: float32, a score of each head that takes part in the softmax's sum alone.
 
@@ -75,7 +75,9 @@ def attend(
         _attend_in_blocks, how=scores, bias_NT=bias_NT, sinks_KG=sinks_KG, whole=kind == "xla"
     )
     operands = (q_BKGCH, k_BKTH, v_BKTH)
-    if kind == "blocked" and bias_NT is None and q_BNCH.dtype == jnp.float32:
+    # On CPUs that multiply bfloat16 the loop has not been measured.
+    loops = bias_NT is None and not (q_BNCH.dtype == jnp.bfloat16 and dense.cpu_has_bfloat16())
+    if kind == "blocked" and loops:
         out = jax.lax.platform_dependent(*operands, cpu=in_loop, default=in_blocks)
     else:
         out = in_blocks(*operands)
@@ -92,7 +94,10 @@ def _attend_in_loop(
     """[B, K, G, C, H]: of each block of queries, one block of keys after the other.
 
     The softmax's maximum and sum are those of the keys until then (arXiv 2205.14135, algorithm 1).
+    bfloat16 becomes float32 once, where each product would convert it again.
     """
+    dtype = q_BKGCH.dtype
+    q_BKGCH, k_BKTH, v_BKTH = (a.astype(jnp.float32) for a in (q_BKGCH, k_BKTH, v_BKTH))
     B, K, G, C, _ = q_BKGCH.shape
     T, H = v_BKTH.shape[2:]
     n_blocks = -(-T // _LOOP_ROWS)
@@ -137,7 +142,7 @@ def _attend_in_loop(
 
     _, out = jax.lax.scan(block, None, (jnp.arange(first, n_blocks), q_nBKRH))
     out = jnp.moveaxis(out.reshape(-1, B, K, G, S, H), 0, 3).reshape(B, K, G, -1, H)
-    return out[..., n_before : n_before + C, :].astype(q_BKGCH.dtype)
+    return out[..., n_before : n_before + C, :].astype(dtype)
 
 
 def _see(q_BKRH, k_BKSH, v_BKSH, visible_SS, softcap: float | None, state):

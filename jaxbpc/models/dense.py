@@ -6,6 +6,7 @@ Axis legend: `decoder.py`.
 """
 
 import functools
+import pathlib
 from collections.abc import Callable
 
 import jax
@@ -28,6 +29,16 @@ def dot(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
     """
     precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
     return jnp.einsum(equation, a, b, precision=precision, preferred_element_type=jnp.float32)
+
+
+@functools.cache
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's CPU multiplies bfloat16; where not, each product converts it."""
+    try:
+        flags = pathlib.Path("/proc/cpuinfo").read_text(errors="replace").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 # Rows that a CPU takes through matrices at a time: what comes in, and what an MLP widens it to,
