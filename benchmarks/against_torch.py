@@ -57,7 +57,7 @@ def ours(folder: pathlib.Path, dtype: str):
     model, _ = load.load(checkpoint, chosen.dtype, chosen.mesh, chosen.attention)
     step = step_lib.Step(Decoder.hidden, Decoder.output, chosen.mesh)
     step = step.compile(model, (1, BLOCK), STRIDE)
-    step_lib.keep_freed_memory()
+    step_lib.keep_freed_memory([step])
 
     def run(ids: np.ndarray) -> np.ndarray:
         with step_lib.dispatcher(chosen.steps_at_once) as dispatch:

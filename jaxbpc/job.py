@@ -154,10 +154,10 @@ def load_job(job: Job, shared: Shared | None = None) -> Loaded:
             loaded, weights = load.load(job.checkpoint, *how, bar.update, layout.stacked)
         load_s = time.monotonic() - began
         compiled = {n: future.result() for n, future in compiling.items()}
-    if step.platform == "cpu":
-        step_lib.keep_freed_memory()
     compile_s = max((seconds for _, seconds in compiled.values()), default=0.0)
     steps |= {n: executable for n, (executable, _) in compiled.items()}
+    if step.platform == "cpu":
+        step_lib.keep_freed_memory(steps.values())
     return Loaded(loaded, steps, weights, load_s, compile_s)
 
 

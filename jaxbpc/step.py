@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -27,8 +27,9 @@ _CHUNK_ROWS = 128
 _BLOCK_VOCAB = 4096
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 # The activations' buffer, asked for once a step, goes back to the system: were it kept, scratch cut
-# out of it would leave no place for the next one, and memory would grow with the windows.
-_OWN_MAPPING_BYTES = 2**24
+# out of it would leave no place for the next one, and memory would grow with the windows. Scratch
+# is less than it: 6 MiB at most, of a model of 270 million parameters.
+_OWN_MAPPING_BYTES = 2**20, 2**24
 # By default the TPU compiler splits large products over an fsdp axis into rings of small ones; with
 # parameters that are gathered layer by layer that costs half of the speed (70B over 16 chips).
 # The CPU compiler starts whatever could run: all blocks of attention at once, 100 MB of scores. One
@@ -183,8 +184,8 @@ def dispatcher(at_once: int) -> Iterator[Callable[..., Callable[[], np.ndarray]]
         yield lambda step, *arguments: pool.submit(lambda: np.asarray(step(*arguments))).result
 
 
-def keep_freed_memory() -> None:
-    """Has the process keep memory that is freed: for one that runs steps on a CPU. Linux's glibc.
+def keep_freed_memory(steps: Iterable[jax.stages.Compiled]) -> None:
+    """Has the process keep memory that is freed: for one that runs `steps` on a CPU. Linux's glibc.
 
     Each operation of a step asks for scratch memory and frees it. By default much of it goes back
     to the system every time: up to 400,000 page faults a step, a tenth of its time. What loading
@@ -192,6 +193,9 @@ def keep_freed_memory() -> None:
     """
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):  # glibc's own, as are the names of the options
+        least, most = _OWN_MAPPING_BYTES
+        told = [step.memory_analysis() for step in steps]
+        smallest = min((memory.temp_size_in_bytes for memory in told if memory), default=most)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, min(max(smallest, least), most))
         libc.malloc_trim(0)
