@@ -92,8 +92,6 @@ def run(place, n_processes, jobs, devices=2):
     }
     (folder / "jobs.json").write_text(json.dumps(work))
     environment = os.environ | {"XLA_FLAGS": "", "JAXBPC_CACHE": str(place / "cache")}
-    # One process compiles for all: most of the time is compiling, and they have two cores.
-    environment |= {"JAX_SHARE_BINARY_BETWEEN_HOSTS": "true"}
     worker = pathlib.Path(__file__).with_name("layouts_worker.py")
     processes = [
         subprocess.Popen(
