@@ -88,7 +88,7 @@ def work(place: str, model: str, corpus: str, batch: int, run: str) -> None:
     config.data.dir, config.data.corpora = place, (corpus,)
     config.batch_per_device = batch
     results = evaluate.run(config, f"{place}/run-{run}")
-    n, tenth = len(seen), len(seen) // 10
+    n, tenth = len(seen), max(1, len(seen) // 10)
     row = {"windows": n, "wall_s": results.speed["wall_s"]}
     row["scoring_s"] = (seen[-1][0] - seen[batch - 1][0]) * n / (n - batch)
     parts = (seen[tenth : 2 * tenth], seen[-tenth:])

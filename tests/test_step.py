@@ -147,18 +147,18 @@ from jaxbpc import step
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
-def faults(n_bytes):
-    '''Page faults of ten uses of memory.'''
+def faults():
+    '''Page faults of ten uses of 8 MiB.'''
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        at = libc.malloc(n_bytes)
-        ctypes.memset(at, 1, n_bytes)
+        at = libc.malloc(2**23)
+        ctypes.memset(at, 1, 2**23)
         libc.free(at)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 def resident_mib():
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
-print(faults(2**23))
+print(faults())
 small = [libc.malloc(2**16) for _ in range(640)]
 for at in small:
     ctypes.memset(at, 1, 2**16)
@@ -167,8 +167,8 @@ for at in small[:-1]:  # the last one keeps the others from the heap's top
 held = resident_mib()
 step.keep_freed_memory([])
 print(held - resident_mib())
-faults(2**23)
-print(faults(2**23))
+faults()
+print(faults())
 held = resident_mib()
 at = libc.malloc(2**26)
 ctypes.memset(at, 1, 2**26)

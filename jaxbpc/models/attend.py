@@ -53,9 +53,9 @@ def attend(
       q_BNCH, k_BKTH, v_BKTH: operands of one dtype, N a multiple of K; values may have another H.
         Queries are scaled already: a scale costs less there than on scores.
       kind: 'xla' (all scores at once), 'blocked' (blocks of queries, each with the keys that it
-        may see: half the work and a fraction of the memory; a CPU takes those by blocks too, but
-        with biases or its own bfloat16), or a kernel: 'splash' (TPU), 'cudnn' (NVIDIA GPU, where
-        C = T: its causal mask is aligned at the top).
+        may see: half the work and a fraction of the memory; a CPU takes those by blocks too,
+        except with biases and where it multiplies bfloat16), or a kernel: 'splash' (TPU), 'cudnn'
+        (NVIDIA GPU, where C = T: its causal mask is aligned at the top).
       bias_NT: float64, added to the scores of each key.
       sinks_N: float32, a score of each head that takes part in the softmax's sum alone.
 
