@@ -120,7 +120,6 @@ CASES = {
         },
     ),
 }
-# One or more of each family is also run on a mesh of all three axes.
 ON_A_MESH = (
     "gemma",
     "gemma2",

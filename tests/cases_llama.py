@@ -39,5 +39,4 @@ CASES = {
     ),
     "llama-linear": ("llama", LLAMA | {"rope_parameters": LINEAR, "head_dim": 16}),
 }
-# One of each family is also run on a mesh of all three axes.
 ON_A_MESH = ("llama-mha", "llama-mqa", "llama-tied", "llama-biases", "mistral", "mixtral", "gpt2")

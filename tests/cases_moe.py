@@ -105,7 +105,6 @@ CASES = {
         | {"attention_bias": False, "tie_word_embeddings": True, "num_local_experts": 6},
     ),
 }
-# At least one of each family is also run on a mesh of all three axes.
 ON_A_MESH = (
     "qwen2_moe-sparse",
     "qwen3_moe",

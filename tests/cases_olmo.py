@@ -47,7 +47,6 @@ CASES = {
         SMALL | TIED | {"qk_layernorm": True, "use_parallel_residual": True, "hidden_act": "gelu"},
     ),
 }
-# One or more of each family is also run on a mesh of all three axes.
 ON_A_MESH = (
     "olmo",
     "olmo2",

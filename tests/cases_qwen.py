@@ -61,5 +61,4 @@ CASES = {
         | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True, "head_dim": 16},
     ),
 }
-# At least one of each family is also run on a mesh of all three axes.
 ON_A_MESH = ("qwen2", "qwen3", "smollm3-kinds", "granite-biases")

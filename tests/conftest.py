@@ -1,6 +1,7 @@
 """Eight CPU devices, strict dtypes, and caches of the tests' own."""
 
 import os
+import pathlib
 import shutil
 import socket
 import subprocess
@@ -10,30 +11,51 @@ import time
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Most programs are compiled to run once: half of the compiler's time goes. See `_optimizations`.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
+import numpy_step
 import pytest
 import tiny
 
-from jaxbpc import cli
+from jaxbpc import cli, distributed, evaluate
 
 # float32 and bfloat16 meet only where the code says so.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+KEPT_BYTES = 2**30  # of compiled programs; above it, all are compiled again
 
 
 def pytest_configure(config):
-    """What one test has compiled another takes, and so do the processes that they start.
+    """Keeps what tests compile, for other tests, the processes that they start, and the next run.
 
-    Most score the same small models. xdist's workers have it from the process that started them.
+    Processes of pytest-xdist inherit the folder from the one that started them.
     """
-    if jax.config.jax_compilation_cache_dir is None:
-        folder = tempfile.mkdtemp(prefix="compiled-")
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-        settings = {"jax_compilation_cache_dir": folder}
-        settings["jax_persistent_cache_min_compile_time_secs"] = 0.1
-        for name, value in settings.items():
-            os.environ[name.upper()] = str(value)
-            jax.config.update(name, value)
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    if hasattr(config, "cache"):
+        root = config.cache.mkdir("compiled")
+        if sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) > KEPT_BYTES:
+            shutil.rmtree(root)
+    else:
+        root = pathlib.Path(tempfile.mkdtemp(prefix="compiled-"))
+        config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+    distributed.cache_compiled(root)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"):
+        os.environ[name.upper()] = str(getattr(jax.config, name))
+
+
+@pytest.fixture(autouse=True)
+def _optimizations(request, monkeypatch):
+    """All of the compiler's for a test marked `optimized`, few for the others."""
+    if request.node.get_closest_marker("optimized") is None:
+        yield
+        return
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_collection_modifyitems(items):
@@ -50,6 +72,14 @@ def _own_cache(tmp_path_factory, monkeypatch):
 def good_model(tmp_path_factory):
     """A good model: a test copies what it breaks."""
     return tiny.make_model(tmp_path_factory.mktemp("good") / "model")
+
+
+@pytest.fixture
+def without_a_model():
+    """Runs score by a hash, see `numpy_step`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "load_job", numpy_step.load_job)
+        yield
 
 
 @pytest.fixture

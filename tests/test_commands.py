@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import numpy_step
 import pytest
 import tiny
 
@@ -80,71 +81,45 @@ def finish(process):
     return out
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGKILL,
-        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
-        pytest.param(signal.SIGINT, marks=pytest.mark.long),
-    ],
-)
-def test_killed_and_started_again(start, number):
-    finish(start("whole", corpus="long"))
-    process = start("killed", corpus="long")
-    while n_scored(start.path / "killed") < 2000 and process.poll() is None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A place where the job on the long corpus ended undisturbed, by a hash in a model's place."""
+    place = tmp_path_factory.mktemp("place")
+    tiny.make_place(place)
+    finish(tiny.start(place, "whole", corpus="long", module="numpy_step"))
+    return place
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_started_again(whole, number):
+    start = functools.partial(tiny.start, whole, f"by-{number}", corpus="long", module="numpy_step")
+    run = whole / f"by-{number}"
+    process = start(**{numpy_step.SECONDS: "0.002"})
+    while n_scored(run) < 2000 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if number == signal.SIGKILL else 75), err
     if number != signal.SIGKILL:
         assert "start the same command again" in err
-    before = n_scored(start.path / "killed")
-    finish(start("killed", corpus="long"))
-    whole, killed = (results.read(start.path / n / "results.json") for n in ("whole", "killed"))
-    assert killed.corpora == whole.corpora
-    assert killed.fingerprint == whole.fingerprint
-    n_windows = sum(life["windows_scored"] for life in whole.runs)
-    lives = [life["windows_scored"] for life in killed.runs]
+    before = n_scored(run)
+    finish(start())
+    want, got = (results.read(folder / "results.json") for folder in (whole / "whole", run))
+    assert got.corpora == want.corpora
+    assert got.fingerprint == want.fingerprint
+    n_windows = sum(life["windows_scored"] for life in want.runs)
+    lives = [life["windows_scored"] for life in got.runs]
     assert len(lives) == 2
     assert sum(lives) == n_windows
     assert lives[0] >= (before - 100) // 40 > 0
-    nll = [Record.open(start.path / n / "long").read("nll") for n in ("whole", "killed")]
+    nll = [Record.open(folder / "long").read("nll") for folder in (whole / "whole", run)]
     np.testing.assert_array_equal(*nll)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "batch"),
-    [
-        pytest.param((8, 1, 1), 1, marks=pytest.mark.long),
-        pytest.param((1, 8, 1), 2, marks=pytest.mark.long),
-        ((2, 2, 2), 3),
-    ],
-    ids=str,
-)
-def test_one_device_is_eight(start, sizes, batch):
+def test_two_processes(start):
+    """Other layouts over processes are those of `test_layouts.py`."""
     finish(start("one"))
-    axes = zip(("data", "fsdp", "tensor"), sizes, strict=True)
-    flags = [f"--config.mesh.{axis}={size}" for axis, size in axes]
-    finish(start("eight", *flags, f"--config.batch_per_device={batch}", devices=8))
-    one, eight = (results.read(start.path / n / "results.json") for n in ("one", "eight"))
-    assert one.runs[0]["devices"] == 1
-    assert eight.runs[0]["mesh"] == dict(zip(("data", "fsdp", "tensor"), sizes, strict=True))
-    assert eight.corpora["text"].bpc == pytest.approx(one.corpora["text"].bpc, rel=1e-6)
-    assert eight.corpora["text"].bpc_full == pytest.approx(one.corpora["text"].bpc_full, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    "mesh",
-    [
-        pytest.param(("data", 4), marks=pytest.mark.long),
-        ("fsdp", 4),
-        pytest.param(("tensor", 4), marks=pytest.mark.long),
-    ],
-    ids=lambda m: m[0],
-)
-def test_two_processes(start, mesh):
-    finish(start("one"))
-    both = tiny.start_two(start.path, "two", f"--config.mesh.{mesh[0]}={mesh[1]}", devices=2)
+    both = tiny.start_two(start.path, "two", "--config.mesh.fsdp=4", devices=2)
     outputs = [finish(process) for process in both]
     assert "average" in outputs[0]
     assert "average" not in outputs[1]

@@ -1,7 +1,5 @@
 """Layers that repeat: how they are found, and that scanning over them changes nothing."""
 
-import json
-
 import cases
 import numpy as np
 import oracle
@@ -58,7 +56,7 @@ def deeper(config, shapes, n_layers):
     ("case", "mesh"), [("llama-gqa", MESH), ("mixtral", MESH), ("gpt2", ONE)], ids=str
 )
 def test_stacked_is_the_same(case, mesh, tmp_path):
-    golden = json.loads((oracle.GOLDEN / f"{case}.json").read_text())
+    golden = oracle.golden(case)
     cases.write_model(tmp_path, *deeper(golden["config"], golden["shapes"], 6))
     plain, stacked = scored(tmp_path, ONE), scored(tmp_path, mesh, stacked=True)
     np.testing.assert_allclose(stacked, plain, rtol=0, atol=2e-5)

@@ -7,6 +7,7 @@ import types
 
 import huggingface_hub
 import numpy as np
+import numpy_step
 import pytest
 import safetensors.numpy
 import tiny
@@ -39,6 +40,7 @@ def run(tmp_path):
     return call
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_ledger(run):
     result = run()
     text = result.corpora["text"]
@@ -65,7 +67,12 @@ def test_uniform(run):
 
 
 def test_batches_and_meshes_agree(run):
-    want = run().corpora["text"]
+    """One device, and eight in several layouts."""
+    process = tiny.start(run.path, "one")
+    assert process.communicate(timeout=120)
+    want = results.read(run.path / "one" / "results.json")
+    assert want.runs[0]["devices"] == 1
+    want = want.corpora["text"]
     for k, (batch, mesh) in enumerate([(2, (8, 1, 1)), (3, (1, 8, 1)), (1, (2, 2, 2))]):
         fields = dict(zip(("mesh__data", "mesh__fsdp", "mesh__tensor"), mesh, strict=True))
         got = run(f"run{k}", batch_per_device=batch, **fields).corpora["text"]
@@ -73,6 +80,7 @@ def test_batches_and_meshes_agree(run):
         assert got.bpc_full == pytest.approx(want.bpc_full, rel=1e-6)
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_resume_is_identical(run):
     want = run("whole").corpora["text"]
     first = run("stopped")
@@ -86,12 +94,13 @@ def test_resume_is_identical(run):
     assert run("stopped").runs[-1]["windows_scored"] == 0
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_a_finished_run_is_not_loaded_again(run, monkeypatch):
     """Unless the checkpoint's files are others, or something is left to score."""
     want = run()
     loaded = []
-    real = evaluate.load_job
-    monkeypatch.setattr(evaluate, "load_job", lambda *a: loaded.append(1) or real(*a))
+    real = numpy_step.fingerprint
+    monkeypatch.setattr(numpy_step, "fingerprint", lambda path: loaded.append(1) or real(path))
     again = run()
     assert not loaded
     told = ("corpora", "model", "window", "fingerprint", "average_bpc", "config", "environment")
@@ -115,6 +124,7 @@ def test_a_finished_run_is_not_loaded_again(run, monkeypatch):
     assert len(loaded) == 3
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_nor_is_one_from_a_hub(run, monkeypatch):
     """Its revision may come to have other files: they lie elsewhere in the hub's cache."""
     folder = run.path / "model"
@@ -131,6 +141,7 @@ def test_nor_is_one_from_a_hub(run, monkeypatch):
         run(model__path="owner/name")
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_short_corpus(run):
     tiny.write_corpus(run.path / "data" / "text.jsonl", tiny.TEXTS[2:])
     text = run(window__block_size=1000).corpora["text"]
@@ -139,6 +150,7 @@ def test_short_corpus(run):
     assert "shorter than one window" in text.note
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_a_second_run_does_not_tokenise_again(run, monkeypatch):
     from jaxbpc.data import tokens
 
@@ -149,6 +161,7 @@ def test_a_second_run_does_not_tokenise_again(run, monkeypatch):
     assert got.fingerprint == want.fingerprint
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_results_file(run):
     result = run()
     assert results.read(run.path / "run" / "results.json") == result
@@ -162,6 +175,7 @@ def test_results_file(run):
         results.read(run.path / "run" / "results.json")
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_what_results_tell_beside(run):
     rows = [{"content": t, "subset": "ab"[i > 0]} for i, t in enumerate(tiny.TEXTS)]
     lines = "\n".join(map(json.dumps, rows))
@@ -215,6 +229,7 @@ def test_a_loss_that_cannot_be_is_no_number(value, word):
         evaluate._keep_window(job, "text", None, 5, values)
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_two_runs_in_one_workdir(run):
     with (
         lives.locked(run.path / "run"),
@@ -223,6 +238,7 @@ def test_two_runs_in_one_workdir(run):
         run()
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_a_signal_keeps_what_is_scored(run, monkeypatch):
     want = run("whole").corpora["text"]
     count = itertools.count()
@@ -239,6 +255,7 @@ def test_a_signal_keeps_what_is_scored(run, monkeypatch):
     assert result.corpora["text"] == want
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_weights_that_are_links_without_a_suffix(run):
     """As the hub's cache keeps them: snapshots/…/model.safetensors → blobs/HASH."""
     want = run("plain").corpora

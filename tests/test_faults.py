@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+import numpy_step
 import pytest
 import tiny
 from damages import damages
@@ -27,20 +28,13 @@ MEMORY = pathlib.Path("/dev/shm")
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A model and a corpus, the model loaded and compiled once for all runs, and what one gave."""
+    """A model and a corpus, and what a run of them gave; a hash is in the model's place."""
     folder = tmp_path_factory.mktemp("base")
     tiny.make_model(folder / "model")
     tiny.write_corpus(folder / "data" / "text.jsonl", TEXTS)
-    loaded, load_job = [], evaluate.load_job
-
-    def load_once(job, shared):
-        if not loaded:
-            loaded.append(load_job(job, shared))
-        return loaded[0]
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXBPC_CACHE", str(folder / "cache"))
-        patch.setattr(evaluate, "load_job", load_once)
+        patch.setattr(evaluate, "load_job", numpy_step.load_job)
         yield folder, run(folder, folder / "whole")
 
 
@@ -120,7 +114,7 @@ def fill(disk, kib=0):
 def command(place, workdir, **environment):
     """The job as a command: (status, its lines on stderr)."""
     flags = ["--config.window.block_size=256", "--config.window.stride=200"]
-    process = tiny.start(place, workdir, *flags, devices=8, **environment)
+    process = tiny.start(place, workdir, *flags, devices=8, module="numpy_step", **environment)
     _, err = process.communicate(timeout=300)
     assert "Traceback" not in err, err
     return process.returncode, [line for line in err.splitlines() if line.startswith("error: ")]

@@ -19,7 +19,7 @@ from jaxbpc.weights import source
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, without_a_model):
     tiny.make_model(tmp_path / "model")
     tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS)
 
@@ -60,7 +60,6 @@ def same_digits_elsewhere(run, url, local):
     assert found.documents("text").nats.sum() == pytest.approx(want.corpora["text"].nats_full)
 
 
-@pytest.mark.long
 def test_same_digits(run, tmp_path):
     same_digits_elsewhere(run, f"file://{tmp_path}/bucket/run", tmp_path / "local")
     assert not list((tmp_path / "bucket").rglob(".*"))

@@ -15,7 +15,7 @@ def case(name, **fields):
 
 
 def nll(name, **fields):
-    return numpy_models.nll(*case(name, **fields), cases.ids()[:ROWS])
+    return numpy_models.nll(*case(name, **fields), cases.ids(cases.LONG)[:ROWS])
 
 
 def llama_names(tensors, n_layers, names):
@@ -44,7 +44,7 @@ def torch_nll(fields, tensors, kind="llama", patch=None):
     # `double` widened the angles' float32 frequencies, but did not make them anew.
     if patch:
         patch(model)
-    ids = torch.tensor(cases.ids()[:ROWS]).long()
+    ids = torch.tensor(cases.ids(cases.LONG)[:ROWS]).long()
     with torch.no_grad():
         logits = model(ids[:, :-1]).logits
         assert logits.dtype == torch.float64
@@ -274,5 +274,5 @@ def test_switches_matter():
         assert np.abs(nll(name) - nll(name, **fields)).max() > 5e-4, (name, fields)
     config, tensors = case("baichuan-7b")
     del config["max_position_embeddings"]
-    other = numpy_models.nll(config, tensors, cases.ids()[:ROWS])
+    other = numpy_models.nll(config, tensors, cases.ids(cases.LONG)[:ROWS])
     assert np.abs(nll("baichuan-7b") - other).max() > 5e-4

@@ -11,6 +11,7 @@ import time
 import huggingface_hub
 import jax
 import numpy as np
+import numpy_step
 import page_runs
 import pytest
 import run_folders
@@ -51,7 +52,11 @@ def make_config(folder, **fields):
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, without_a_model):
+    return make_place(tmp_path)
+
+
+def make_place(tmp_path):
     make_checkpoints(tmp_path / "model", [f"step{step}" for step in STEPS])
     tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS)
     return tmp_path
@@ -63,7 +68,8 @@ def score(config, workdir, pattern="step*"):
 
 
 @pytest.mark.long
-def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(place, monkeypatch):
+def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(tmp_path, monkeypatch):
+    place = make_place(tmp_path)
     compiled, tokenised, held = [], [], []
     plain = tokens._tokenize
     monkeypatch.setattr(tokens, "_tokenize", lambda *a: tokenised.append(a) or plain(*a))
@@ -120,7 +126,6 @@ def times(workdir):
     return {path.parent.name: path.stat().st_mtime_ns for path in workdir.glob("*/results.json")}
 
 
-@pytest.mark.long
 def test_a_failed_one_is_named_and_the_rest_goes_on(place):
     config, workdir = make_config(place), place / "run"
     file = place / "model" / "step10" / "model.safetensors"
@@ -156,8 +161,8 @@ def overwrite(place, name, by):
 @pytest.mark.parametrize("when", ["loaded", "scored"])
 def test_what_is_overwritten_while_it_is_scored_is_not_done(place, monkeypatch, when):
     """Changed as it is loaded, nobody knows what was; later, it is another checkpoint."""
-    module, name = (load, "load") if when == "loaded" else (evaluate, "_score_all")
-    plain = getattr(module, name)
+    name = "load_job" if when == "loaded" else "_score_all"
+    plain = getattr(evaluate, name)
 
     def and_overwrite(*arguments):
         found = plain(*arguments)
@@ -165,7 +170,7 @@ def test_what_is_overwritten_while_it_is_scored_is_not_done(place, monkeypatch, 
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, name, and_overwrite)
+        patch.setattr(evaluate, name, and_overwrite)
         failed = score(make_config(place), place / "run", "step8")
     assert bool(failed) == (when == "loaded")
     assert all("step8: its files changed while they were loaded" in error for _, error in failed)
@@ -187,7 +192,6 @@ def test_a_link_that_leads_elsewhere_is_not_done(place):
     assert "weights differ" in failed[1]
 
 
-@pytest.mark.long
 def test_a_run_of_some_keeps_what_is_told_of_the_others(place):
     """A failed one stays failed until it is scored, by whichever run."""
     config, workdir = make_config(place), place / "run"
@@ -218,10 +222,10 @@ def test_a_stopped_run_leaves_a_failed_one_failed(place, monkeypatch):
     overwrite(place, "step8", "step9")
     ((_, error),) = score(config, workdir, "step8")
 
-    def stop(*_):
+    def stop(_):
         raise Stopped("a signal ended the run")
 
-    monkeypatch.setattr(evaluate, "load_job", stop)
+    monkeypatch.setattr(numpy_step, "fingerprint", stop)
     with pytest.raises(Stopped):
         score(config, workdir, "step[89]")
     told = json.loads((workdir / "series.json").read_text())["checkpoints"]
@@ -349,8 +353,9 @@ def test_the_state_of_files(tmp_path):
 
 
 @pytest.mark.long
-def test_orbax_steps_by_the_command(place):
+def test_orbax_steps_by_the_command(tmp_path):
     """Stopped by a signal, started again; the table; the report of what is there."""
+    place = make_place(tmp_path)
     for step in STEPS:
         save.convert(str(place / "model" / f"step{step}"), str(place / "orbax" / str(step)))
     shutil.rmtree(place / "model")
@@ -497,6 +502,7 @@ def test_revisions_go_by_their_steps(tmp_path):
     assert config.model.revision is None
 
 
+@pytest.mark.usefixtures("without_a_model")
 def test_a_revision_that_moved_on_the_hub_is_not_done(tmp_path, monkeypatch):
     """One that stayed is not loaded again, nor are all where the hub cannot be asked."""
     tiny.write_corpus(tmp_path / "data" / "text.jsonl", tiny.TEXTS)

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -116,7 +114,7 @@ def free_ports(n):
     return ports
 
 
-def start(place, workdir, *flags, corpus="text", devices=1, **environment):
+def start(place, workdir, *flags, corpus="text", devices=1, module="jaxbpc.main", **environment):
     """Starts the main job on a place that `make_place` made."""
     fields = {
         "model.path": place / "model",
@@ -127,15 +125,9 @@ def start(place, workdir, *flags, corpus="text", devices=1, **environment):
         "model.dtype": "float32",
     }
     settings = [f"--config.{name}={value}" for name, value in fields.items()]
-    command = [sys.executable, "-m", "jaxbpc.main", "--config=configs/llama.py", *settings]
+    settings = ["--config=configs/llama.py", *settings, f"--workdir={place / workdir}"]
     devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return subprocess.Popen(
-        [*command, f"--workdir={place / workdir}", *flags],
-        env=os.environ | devices | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return warm.Started(module, *settings, *flags, env=os.environ | devices | environment)
 
 
 def start_two(place, workdir, *flags, each=((), ()), **settings):

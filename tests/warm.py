@@ -1,36 +1,86 @@
-"""A command in a process of its own that has its libraries already: a fork of one that waits.
+"""Commands in processes of their own that have their libraries already: forks of one that waits.
 
-For what a command says and writes. Importing JAX takes seconds, most of a short command's time; how
-it starts, and what it imports, is tested with new processes.
+For what a command says, writes and ends with. Importing JAX takes seconds, most of a short
+command's time; how a command starts, and what it imports, is tested with new processes.
 """
 
+import concurrent.futures
 import multiprocessing
+import multiprocessing.reduction
 import os
 import runpy
 import subprocess
 import sys
-import tempfile
+import time
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["jaxbpc.evaluate", "transformers.tokenization_utils_fast"])
 
 
-def run(module, *arguments, cwd=None, env=None):
-    """`python -m module arguments`; of JAX's settings in `env` only XLA_FLAGS is seen."""
-    with tempfile.NamedTemporaryFile("r+") as out, tempfile.NamedTemporaryFile("r+") as err:
+class Started:
+    """`python -m module arguments`, started; as `subprocess.Popen` with pipes of text.
+
+    Args:
+      env: of JAX's settings in it only XLA_FLAGS is seen.
+    """
+
+    def __init__(self, module, *arguments, cwd=None, env=None):
+        self.args = [sys.executable, "-m", module, *map(str, arguments)]
+        pipes = [os.pipe() for _ in range(2)]
+        self.stdout, self.stderr = (open(reader) for reader, _ in pipes)  # noqa: SIM115
+        writers = [multiprocessing.reduction.DupFd(writer) for _, writer in pipes]
         env = dict(os.environ if env is None else env)
-        files = (out.name, err.name)
-        how = (module, arguments, str(cwd or os.getcwd()), env, files)
-        process = _PROCESSES.Process(target=_work, args=how)
-        process.start()
-        process.join()
-        command = [sys.executable, "-m", module, *arguments]
-        return subprocess.CompletedProcess(command, process.exitcode, out.read(), err.read())
+        how = (module, self.args[3:], str(cwd or os.getcwd()), env, writers)
+        self._process = _PROCESSES.Process(target=_work, args=how)
+        self._process.start()
+        for _, writer in pipes:
+            os.close(writer)
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """What it wrote to stdout and stderr until it ended."""
+        end = None if timeout is None else time.monotonic() + timeout
+        pool = concurrent.futures.ThreadPoolExecutor(2)
+        texts = [pool.submit(file.read) for file in (self.stdout, self.stderr)]
+        pool.shutdown(wait=False)
+        self.wait(timeout)
+        return tuple(text.result(end and max(end - time.monotonic(), 1)) for text in texts)
 
 
-def _work(module, arguments, cwd, env, files):
-    for number, path in enumerate(files, start=1):
-        os.dup2(os.open(path, os.O_WRONLY), number)
+def run(module, *arguments, cwd=None, env=None):
+    """Runs it to its end; of JAX's settings in `env` only XLA_FLAGS is seen."""
+    process = Started(module, *arguments, cwd=cwd, env=env)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def _work(module, arguments, cwd, env, writers):
+    for number, writer in enumerate(writers, start=1):
+        descriptor = writer.detach()
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    # What waits has files, which can seek.
+    sys.stdout, sys.stderr = open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
