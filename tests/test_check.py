@@ -4,11 +4,10 @@ import datetime
 import gzip
 import json
 import random
-import subprocess
-import sys
 
 import pytest
 import tiny
+import warm
 from tokenizers import AddedToken
 
 from jaxbpc.data import baselines, corpora, tokens
@@ -284,9 +283,8 @@ def test_compressors_are_of_the_corpus_itself(tmp_path):
 
 def test_the_command(tmp_path):
     tiny.write_corpus(tmp_path / "a.jsonl", tiny.TEXTS)
-    line = [sys.executable, "-m", "jaxbpc.prepare", "check", str(tmp_path / "a.jsonl")]
-    line += [f"--json={tmp_path / 'out.json'}", "--workers=1"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    line = ["check", tmp_path / "a.jsonl", f"--json={tmp_path / 'out.json'}", "--workers=1"]
+    done = warm.run("jaxbpc.prepare", *line)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert check.table(found) == done.stdout.rstrip("\n")

@@ -4,12 +4,11 @@ import dataclasses
 import datetime
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import run_folders
+import warm
 
 from jaxbpc import contamination, results, runs, tables
 from jaxbpc.errors import InputError
@@ -219,8 +218,8 @@ def test_results(tmp_path):
 def test_the_command(tmp_path):
     folders = [write(tmp_path / "old", "me/old", 1, step=1.2, n=200)]
     folders.append(write(tmp_path / "new", "me/new", 1, factor=0.9, n=200))
-    command = [sys.executable, "-m", "jaxbpc.report", *folders, "--cutoff=2024-03", "--control=new"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = warm.run("jaxbpc.report", *folders, "--cutoff=2024-03", "--control=new")
+    assert done.returncode == 0, done.stderr
     ((first, _), _) = contamination.steps(runs.read(folders), CUTOFF, "new")
     assert "Full BPC around the cutoff" in done.stdout
     assert f"{first.difference.low:+.4f} to {first.difference.high:+.4f}" in done.stdout
@@ -253,8 +252,8 @@ def test_a_series_is_told_by_its_last(tmp_path):
     write(tmp_path / "s" / "step3", "me/step3", 1, step=1.3, factor=0.9)
     states = [{"name": f"step{i}", "state": "done", "error": None} for i in (1, 2, 3)]
     (tmp_path / "s" / "series.json").write_text(json.dumps({"checkpoints": states}))
-    command = [sys.executable, "-m", "jaxbpc.report", str(tmp_path / "s"), "--cutoff=2024-03"]
+    command = ["jaxbpc.report", tmp_path / "s", "--cutoff=2024-03"]
     for more, told in ([], {"step3"}), (["--control=step1"], {"step1", "step3"}):
-        done = subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        done = warm.run(*command, *more)
         table = done.stdout.split("Full BPC around the cutoff")[1]
         assert {line.split()[0] for line in table.splitlines() if " news " in line} == told

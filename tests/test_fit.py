@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import run_folders
+import warm
 
 from jaxbpc import fit, points, published
 from jaxbpc.errors import InputError
@@ -340,12 +341,7 @@ def test_a_bpc_that_is_repeated_changes_nothing(tmp_path, bpc):
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "jaxbpc.fit", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.run("jaxbpc.fit", *arguments)
 
 
 def test_the_command(tmp_path):

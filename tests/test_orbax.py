@@ -17,6 +17,7 @@ import pytest
 import safetensors.numpy
 import test_load
 import tiny
+import warm
 from etils import epath
 from test_load import loaded, same
 
@@ -100,12 +101,16 @@ def test_quantized_stays_so(kind, tmp_path):
 
 def command(*arguments, limit=False):
     """The command, started. limit: no file may have more than 32 KiB."""
-    words = [sys.executable, "-m", "jaxbpc.convert", *map(str, arguments)]
-    if limit:
-        words = ["bash", "-c", 'ulimit -f 32; exec "$@"', "-", *words]
     environment = os.environ | {"XLA_FLAGS": ""}
+    if not limit:
+        return warm.Started("jaxbpc.convert", *arguments, env=environment)
+    words = [sys.executable, "-m", "jaxbpc.convert", *map(str, arguments)]
     return subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["bash", "-c", 'ulimit -f 32; exec "$@"', "-", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import page_runs
 import pytest
 import run_folders
+import warm
 from pages import Page
 
 from jaxbpc import compare, contamination, curve, dates, runs, tables
@@ -169,8 +168,8 @@ def test_the_axis():
 def reported(place, *arguments):
     """(page, what was printed) of the command."""
     path = place / "page.html"
-    command = [sys.executable, "-m", "jaxbpc.report", *map(str, arguments), f"--html={path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = warm.run("jaxbpc.report", *arguments, f"--html={path}")
+    assert done.returncode == 0, done.stderr
     return Page(path.read_text(encoding="utf-8")), done.stdout
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 import pytest
 import run_folders
+import warm
 import yaml
 
 from jaxbpc import compare, formats, report, runs, tables
@@ -273,12 +274,7 @@ def test_markdown(found):
 
 
 def command(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"jaxbpc.{module}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.run(f"jaxbpc.{module}", *arguments)
 
 
 @pytest.mark.parametrize("command", ["report", "fit"])

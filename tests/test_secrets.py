@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 import tiny
+import warm
 
 import jaxbpc
 from jaxbpc import config, errors, sharding
@@ -131,7 +132,7 @@ def test_a_run_leaves_no_secret_and_nothing_elsewhere(tmp_path):
     home, cache = tmp_path / "home", tmp_path / "cache"
     home.mkdir()
     places = {"HOME": str(home), "JAXBPC_CACHE": str(cache), "TMPDIR": str(home)}
-    process = tiny.start(tmp_path / "place", "run", **secrets, **places)
+    process = tiny.start(tmp_path / "place", "run", started=warm.new, **secrets, **places)
     said = "".join(process.communicate())
     assert process.returncode == 0, said
     written = set((tmp_path / "place").rglob("*")) - before

@@ -17,6 +17,7 @@ import pytest
 import run_folders
 import safetensors.numpy
 import tiny
+import warm
 from huggingface_hub import GitRefInfo, GitRefs
 from jax import monitoring
 
@@ -116,8 +117,7 @@ def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(tmp_path
 
 
 def reported(*folders):
-    command = [sys.executable, "-m", "jaxbpc.report", *map(str, folders)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run("jaxbpc.report", *folders)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -1,10 +1,8 @@
 """Runs against the published tables: which model, how far, what to do."""
 
-import subprocess
-import sys
-
 import pytest
 import run_folders
+import warm
 
 from jaxbpc import published, runs, verify
 from jaxbpc.errors import InputError
@@ -19,12 +17,7 @@ def read(tmp_path, bpc=None, **fields):
 
 
 def command(folder, *flags):
-    return subprocess.run(
-        [sys.executable, "-m", "jaxbpc.verify", str(folder), *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.run("jaxbpc.verify", folder, *flags)
 
 
 def test_it_agrees(tmp_path):

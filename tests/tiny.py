@@ -114,8 +114,20 @@ def free_ports(n):
     return ports
 
 
-def start(place, workdir, *flags, corpus="text", devices=1, module="jaxbpc.main", **environment):
-    """Starts the main job on a place that `make_place` made."""
+def start(
+    place,
+    workdir,
+    *flags,
+    corpus="text",
+    devices=1,
+    module="jaxbpc.main",
+    started=warm.Started,
+    **environment,
+):
+    """Starts the main job on a place that `make_place` made.
+
+    started: (module, *arguments, env=…) → the process.
+    """
     fields = {
         "model.path": place / "model",
         "data.dir": place / "data",
@@ -127,7 +139,7 @@ def start(place, workdir, *flags, corpus="text", devices=1, module="jaxbpc.main"
     settings = [f"--config.{name}={value}" for name, value in fields.items()]
     settings = ["--config=configs/llama.py", *settings, f"--workdir={place / workdir}"]
     devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return warm.Started(module, *settings, *flags, env=os.environ | devices | environment)
+    return started(module, *settings, *flags, env=os.environ | devices | environment)
 
 
 def start_two(place, workdir, *flags, each=((), ()), **settings):

@@ -14,7 +14,16 @@ import sys
 import time
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["jaxbpc.evaluate", "transformers.tokenization_utils_fast"])
+_PROCESSES.set_forkserver_preload(
+    [
+        "jaxbpc.evaluate",
+        "jaxbpc.compare",
+        "jaxbpc.regress",
+        "jaxbpc.weights.save",
+        "matplotlib.figure",
+        "transformers.tokenization_utils_fast",
+    ]
+)
 
 
 class Started:
@@ -65,6 +74,13 @@ class Started:
         pool.shutdown(wait=False)
         self.wait(timeout)
         return tuple(text.result(end and max(end - time.monotonic(), 1)) for text in texts)
+
+
+def new(module, *arguments, env=None):
+    """As `Started`, but a new process: with nothing imported, no setting read."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
 def run(module, *arguments, cwd=None, env=None):
