@@ -1,33 +1,42 @@
 """Ways of computing attention against a plain float64 one: masks, windows, caps, sinks, ALiBi."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxbpc.models import dense, kernels
-from jaxbpc.models.attend import Scores, attend
+from jaxbpc.models.attend import Scores
+from jaxbpc.models.attend import attend as attend_eagerly
+
+pytestmark = pytest.mark.optimized
 
 
 def plain(q, k, v, scores, bias=None, sinks=None):
-    """float64 numpy, one query at a time."""
-    B, N, C, _ = q.shape
-    K, T = k.shape[1:3]
-    out = np.zeros((B, N, C, v.shape[-1]))
-    for b, n, i in np.ndindex(B, N, C):
-        last = T - C + i
-        first = 0 if scores.window is None else max(0, last - scores.window + 1)
-        kept = slice(first, last + 1)
-        s = k[b, n * K // N, kept] @ q[b, n, i]
-        if scores.softcap:
-            s = scores.softcap * np.tanh(s / scores.softcap)
-        if bias is not None:
-            s = s + bias[n, kept]
-        top = s.max() if sinks is None else max(s.max(), sinks[n])
-        w = np.exp(s - top)
-        total = w.sum() + (0 if sinks is None else np.exp(sinks[n] - top))
-        out[b, n, i] = w @ v[b, n * K // N, kept] / total
-    return out
+    """float64 numpy, with all scores at once: out of softmax(cap(q k) + bias), or 1 for a sink."""
+    (_, N, C, _), (K, T) = q.shape, k.shape[1:3]
+    k, v = (np.repeat(a, N // K, axis=1) for a in (k, v))
+    s = q @ k.swapaxes(2, 3)
+    if scores.softcap:
+        s = scores.softcap * np.tanh(s / scores.softcap)
+    if bias is not None:
+        s = s + bias[:, None, :]
+    behind = np.arange(T - C, T)[:, None] - np.arange(T)  # a query's place less a key's
+    seen = (behind >= 0) & (behind < (scores.window or T))
+    s = np.where(seen, s, -np.inf)
+    if sinks is not None:
+        s = np.concatenate([s, np.broadcast_to(sinks[:, None, None], (*s.shape[:3], 1))], axis=-1)
+    w = np.exp(s - s.max(-1, keepdims=True))
+    w /= w.sum(-1, keepdims=True)
+    return w[..., :T] @ v
+
+
+def attend(q, k, v, scores, kind, sinks_N=None, bias_NT=None):
+    """The product's, compiled as a whole."""
+    how = functools.partial(attend_eagerly, scores=scores, kind=kind, bias_NT=bias_NT)
+    return jax.jit(how)(q, k, v, sinks_N=sinks_N)
 
 
 def operands(N, K, C, T, H=16, H_v=16, dtype=np.float32):
@@ -52,7 +61,7 @@ def test_exact(kind, case, C):
     q, k, v = operands(4, 2, C, 300, H_v=8)
     sinks = np.array([0.5, -1.0, 3.0, 0.0])
     bias = np.arange(300) * np.array([0.5, 0.1, 0.02, 0.0])[:, None]
-    for extra in ({}, {"sinks": sinks}, {"bias": bias}):
+    for extra in [{}, {"sinks": sinks}, {"bias": bias}][: 3 if C == 193 else 1]:
         given = {"sinks_N": jnp.asarray(sinks, np.float32)} if "sinks" in extra else {}
         given |= {"bias_NT": bias} if "bias" in extra else {}
         got = attend(q, k, v, CASES[case], kind, **given)
@@ -71,18 +80,28 @@ def test_exact_over_many_blocks(case):
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("C", [256, 128])
-@pytest.mark.parametrize("heads", [(2, 1), (2, 2)])
-def test_splash(case, C, heads):
+# Each two values of two columns stand together in a row.
+@pytest.mark.parametrize(
+    ("case", "C", "n_kv_heads", "has_sinks"),
+    [
+        ("causal", 256, 1, False),
+        ("causal", 128, 2, True),
+        ("window", 256, 2, True),
+        ("window", 128, 1, False),
+        ("softcap", 256, 1, True),
+        ("softcap", 128, 2, False),
+        ("window-softcap", 256, 2, False),
+        ("window-softcap", 128, 1, True),
+    ],
+)
+def test_splash(case, C, n_kv_heads, has_sinks):
     """The TPU's kernel, interpreted, differs from exact attention by rounding alone."""
     how = CASES[case]
-    q, k, v = operands(*heads, C, 256, H=32, H_v=32)
-    sinks = jnp.asarray([0.5, 2.0], jnp.float32)
-    for given in (None, sinks):
-        got = kernels.splash(q, k, v, how.window, how.softcap, given, interpret=True)
-        want = attend(q, k, v, how, "xla", sinks_N=given)
-        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    q, k, v = operands(2, n_kv_heads, C, 256, H=32, H_v=32)
+    sinks = jnp.asarray([0.5, 2.0], jnp.float32) if has_sinks else None
+    got = kernels.splash(q, k, v, how.window, how.softcap, sinks, interpret=True)
+    want = attend(q, k, v, how, "xla", sinks_N=sinks)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
 def test_splash_on_a_mesh():

@@ -45,7 +45,7 @@ def by_a_loop(p, x_BTD, combine):
     return y_BTD
 
 
-@pytest.fixture(params=["experts", "tokens", "tokens in pieces"])
+@pytest.fixture
 def gathered(request, monkeypatch):
     """What comes to what where experts lie over the tokens' axis."""
     monkeypatch.setattr(moe, "_WORTH", 1000 * (request.param == "experts"))
@@ -53,13 +53,26 @@ def gathered(request, monkeypatch):
         monkeypatch.setattr(moe, "MOST_ROUTED", 1)
 
 
+def ways(*params):
+    """Of `gathered`."""
+    return pytest.mark.parametrize("gathered", params, indirect=True)
+
+
+@ways("experts", "tokens in pieces")
 @pytest.mark.parametrize("mesh_shape", MESHES, ids=str)
-@pytest.mark.parametrize("n", [4, 5, 6, 8])
+@pytest.mark.parametrize("n", [5, 6, 8])
 def test_experts_on_a_mesh(n, mesh_shape, gathered):
     compare(n, mesh_shape, B, biases=True)
 
 
-@pytest.mark.parametrize("n", [5, 6, 8])
+@ways("tokens")
+@pytest.mark.parametrize("n", [4, 5, 6, 8])
+def test_experts_where_tokens_come_at_once(n, gathered):
+    compare(n, (1, 4, 2), B, biases=True)
+
+
+@ways("experts", "tokens")
+@pytest.mark.parametrize("n", [5, 8])
 def test_without_biases(n, gathered):
     compare(n, (2, 2, 2), B, biases=False)
 

@@ -13,6 +13,7 @@ from jaxbpc import sharding, step
 from jaxbpc.models.head import Head
 
 B, C, D = 2, 40, 48
+pytestmark = pytest.mark.optimized
 
 
 def case(V: int, dtype: str, **fields):
