@@ -33,9 +33,9 @@ def place(tmp_path):
     return tmp_path
 
 
-def run(place, *flags):
+def run(place, *flags, module="jaxbpc.main"):
     environment = os.environ | {"XLA_FLAGS": ""}
-    return warm.run("jaxbpc.main", "--config=run.py", *flags, cwd=place, env=environment)
+    return warm.run(module, "--config=run.py", *flags, cwd=place, env=environment)
 
 
 def refused(done, *words):
@@ -49,11 +49,12 @@ def refused(done, *words):
 
 
 def test_the_place_is_good(place):
-    done = run(place)
+    done = run(place, module="numpy_step")
     assert done.returncode == 0, done.stderr
     assert "text" in done.stdout
     assert (place / "runs" / "run" / "results.json").exists()
-    refused(run(place, "--config.window.stride=50"), "runs/run/text", "stride differ", "--workdir")
+    again = run(place, "--config.window.stride=50", module="numpy_step")
+    refused(again, "runs/run/text", "stride differ", "--workdir")
 
 
 @pytest.mark.parametrize(
@@ -161,8 +162,8 @@ def test_ids_outside_of_the_vocabulary(place):
 
 
 def test_stdout_that_takes_no_table(place):
-    command = [sys.executable, "-m", "jaxbpc.main", "--config=run.py"]
-    environment = os.environ | {"XLA_FLAGS": ""}
+    command = [sys.executable, "-m", "numpy_step", "--config=run.py"]
+    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             command, cwd=place, env=environment, stdout=full, stderr=subprocess.PIPE, text=True

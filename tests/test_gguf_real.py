@@ -11,7 +11,7 @@ import real_models
 from jaxbpc.data import tokens
 from jaxbpc.weights import gguf_file, wheel
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.optimized]
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 

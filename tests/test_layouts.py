@@ -1,11 +1,14 @@
 """Layouts over devices and processes: the same nats as one process, each byte read by one of them.
 
-The oracle of bytes is the kernel's count of what each process reads.
+The oracle of bytes is strace: what each process reads of the files of a checkpoint.
 """
 
+import collections
 import json
 import os
 import pathlib
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,23 +49,23 @@ EXPERTS = {
 # Processes of two devices each → the layouts of each model.
 LAYOUTS = {
     2: {
-        "dense": [(4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 1), (2, 1, 2), (1, 2, 2)],
-        "experts": [(4, 1, 1), (1, 4, 1), (1, 1, 4), (2, 2, 1), (2, 1, 2), (1, 2, 2)],
-        "orbax": [(4, 1, 1), (1, 4, 1), (1, 2, 2)],
+        "dense": [(4, 1, 1), (1, 4, 1), (2, 1, 2), (1, 2, 2)],
+        "experts": [(4, 1, 1), (1, 1, 4), (2, 2, 1)],
+        "orbax": [(1, 4, 1), (1, 2, 2)],
     },
     4: {
-        "dense": [(1, 8, 1), (1, 1, 8), (2, 4, 1), (2, 2, 2)],
-        "experts": [(1, 8, 1), (1, 1, 8), (1, 4, 2)],
+        "dense": [(1, 1, 8), (2, 2, 2)],
+        "experts": [(1, 8, 1), (1, 4, 2)],
         "orbax": [(2, 2, 2)],
     },
     # One device each: three divides none of the sizes, all is left whole.
-    3: {"dense": [(3, 1, 1), (1, 3, 1), (1, 1, 3)], "experts": [(1, 1, 3)], "orbax": [(1, 3, 1)]},
+    3: {"dense": [(3, 1, 1), (1, 1, 3)], "experts": [(1, 1, 3)], "orbax": [(1, 3, 1)]},
 }
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with models, a corpus, and what one process on one device makes of them."""
+def alone(tmp_path_factory):
+    """A folder with models and a corpus; what one process on one device makes of them."""
     place = tmp_path_factory.mktemp("layouts")
     tiny.make_model(place / "tiny")
     tiny.write_corpus(place / "data" / "text.jsonl", tiny.TEXTS)
@@ -72,30 +75,35 @@ def place(tmp_path_factory):
         for file in ("tokenizer.json", "tokenizer_config.json"):
             (place / name / file).write_bytes((place / "tiny" / file).read_bytes())
     save.convert(str(place / "dense"), str(place / "orbax"))
-    run(place, 1, {name: (name, ONE) for name in ("dense", "experts", "orbax")}, devices=1)
-    return place
+    (found,) = run(place, 1, {name: (name, ONE) for name in ("dense", "experts", "orbax")}, 1)
+    return place, found
 
 
 def run(place, n_processes, jobs, devices=2):
-    """Runs jobs, name → (model, mesh), in processes; returns what each found."""
+    """Runs jobs, name → (model, mesh), in processes; returns what each found.
+
+    Each job reads a tree of links of its own, so that what is read can be told by its path.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     folder = place / f"of-{n_processes}"
     folder.mkdir(exist_ok=True)
+    for name, (model, _) in jobs.items():
+        shutil.copytree(place / model, folder / "models" / name, copy_function=os.link)
     work = {
         "address": address,
         "processes": n_processes,
         "devices": devices,
         "data": str(place / "data"),
-        "jobs": {name: (str(place / model), mesh) for name, (model, mesh) in jobs.items()},
+        "jobs": {n: (str(folder / "models" / n), mesh) for n, (_, mesh) in jobs.items()},
     }
     (folder / "jobs.json").write_text(json.dumps(work))
     environment = os.environ | {"XLA_FLAGS": "", "JAXBPC_CACHE": str(place / "cache")}
     worker = pathlib.Path(__file__).with_name("layouts_worker.py")
     processes = [
         subprocess.Popen(
-            [sys.executable, worker, folder / "jobs.json", str(k)],
+            [*trace(folder / f"trace.{k}"), sys.executable, worker, folder / "jobs.json", str(k)],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -105,7 +113,35 @@ def run(place, n_processes, jobs, devices=2):
     for process in processes:
         _, err = process.communicate(timeout=1200)
         assert process.returncode == 0, err
-    return [json.loads((folder / f"jobs.{k}").read_text()) for k in range(n_processes)]
+    found = [json.loads((folder / f"jobs.{k}").read_text()) for k in range(n_processes)]
+    for k in range(n_processes):
+        for name, n_read in bytes_read(folder / f"trace.{k}", folder / "models").items():
+            found[k][name]["n_read"] = n_read
+    return found
+
+
+def trace(path):
+    """The command that writes what a process reads, and of which file, to `path`."""
+    calls = "read,pread64,readv,preadv,preadv2"
+    return ["strace", "-f", "--seccomp-bpf", "-y", "-s0", "-e", f"trace={calls}", "-o", str(path)]
+
+
+def bytes_read(path, models):
+    """The bytes that a trace tells of each job's model, by the job's name.
+
+    Of the tensors: what is read to know them (config.json, headers, the tokenizer) is small files'.
+    """
+    found, begun = collections.Counter(), {}
+    for line in path.read_text(errors="replace").splitlines():
+        pid, call = line.split(None, 1)
+        if at := re.search(rf"\d+<{re.escape(str(models))}/([^/>]+)/", call):
+            begun[pid] = at[1]
+        if end := re.search(r"= (\d+)$", call):
+            if (name := begun.pop(pid, None)) is not None:
+                found[name] += int(end[1])
+        elif not call.endswith("<unfinished ...>"):
+            begun.pop(pid, None)
+    return found
 
 
 def nll(place, n_processes, name):
@@ -113,14 +149,15 @@ def nll(place, n_processes, name):
 
 
 @pytest.mark.long
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace counts what is read")
 @pytest.mark.parametrize("n_processes", LAYOUTS)
-def test_layouts_over_processes(place, n_processes):
+def test_layouts_over_processes(alone, n_processes):
     jobs = {
         f"{model}-{'-'.join(map(str, mesh))}": (model, mesh)
         for model, meshes in LAYOUTS[n_processes].items()
         for mesh in meshes
     }
-    alone = json.loads((place / "of-1" / "jobs.0").read_text())
+    place, alone = alone
     found = run(place, n_processes, jobs, devices=1 if n_processes == 3 else 2)
     for name, (model, _) in jobs.items():
         n_bytes = load.n_bytes(load.open_checkpoint(place / model))

@@ -46,6 +46,7 @@ QWEN3_MOE = {
     "vocab_size": 256,
     "max_position_embeddings": 2048,
 }
+pytestmark = pytest.mark.optimized  # the programs that would run
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"
 )

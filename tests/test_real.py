@@ -1,8 +1,7 @@
-"""Real models on the demo's texts: BPC against torch to 5e-6, in float32; the page of both."""
+"""Real models on the demo's texts: nats against torch to 5e-6, in float32; the page of both."""
 
 import functools
 import importlib.util
-import math
 import os
 import pathlib
 import subprocess
@@ -19,7 +18,7 @@ from jaxbpc.page import render
 from jaxbpc.record import Record
 from jaxbpc.weights import wheel
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.optimized]
 DEMO = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
 
 
@@ -37,21 +36,18 @@ def demo_config():
     return demo.get_config()
 
 
-def torch_bpc(model, ids, result) -> float:
-    """The same windows through torch: its float32 logits, the loss in float64."""
+def torch_nats(model, ids, window) -> float:
+    """A window through torch: its float32 logits, the loss in float64."""
     import torch
 
-    plan, nats = Plan(len(ids), 1900, 512), 0.0
-    for i in range(plan.n_windows):
-        window = plan.window(i)
-        piece = torch.tensor(ids[window.begin : window.end])
-        with torch.no_grad():
-            out = model(piece[None, :-1], logits_to_keep=window.n_scored)
-        targets = piece[-window.n_scored :, None]
-        for rows in range(0, window.n_scored, 128):  # a vocabulary of 262,144 in float64 is large
-            log_p = torch.log_softmax(out.logits[0, rows : rows + 128].double(), -1)
-            nats -= log_p.gather(-1, targets[rows : rows + 128]).sum().item()
-    return nats / (result.characters * math.log(2))
+    nats, piece = 0.0, torch.tensor(ids[window.begin : window.end])
+    with torch.no_grad():
+        out = model(piece[None, :-1], logits_to_keep=window.n_scored)
+    targets = piece[-window.n_scored :, None]
+    for rows in range(0, window.n_scored, 128):  # a vocabulary of 262,144 in float64 is large
+        log_p = torch.log_softmax(out.logits[0, rows : rows + 128].double(), -1)
+        nats -= log_p.gather(-1, targets[rows : rows + 128]).sum().item()
+    return nats
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,8 @@ def scored(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["SmolLM2-135M", "Gemma-3-270M"])
-def test_bpc_of_the_demo(name, cache, scored):
+def test_nats_of_the_demo(name, cache, scored):
+    """Every second window: what all of them sum up to is arithmetic."""
     torch = pytest.importorskip("torch", reason="the live oracle: pip install '.[parity]'")
     import transformers
 
@@ -86,8 +83,14 @@ def test_bpc_of_the_demo(name, cache, scored):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     assert corpora.keys() == {"prose", "python", "math"}
     for corpus, result in corpora.items():
-        ids = Record.open(workdir / corpus).read("token_ids").astype(np.int64)
-        assert result.bpc == pytest.approx(torch_bpc(model, ids, result), rel=5e-6), corpus
+        record = Record.open(workdir / corpus)
+        ids, nll = record.read("token_ids").astype(np.int64), record.read("nll").astype(np.float64)
+        plan = Plan(len(ids), 1900, 512)
+        assert result.nats == pytest.approx(nll[1 : 1 + plan.n_scored].sum(), rel=1e-12)
+        windows = [plan.window(i) for i in range(0, plan.n_windows, 2)]
+        want = sum(torch_nats(model, ids, window) for window in windows)
+        got = sum(nll[window.first_scored : window.end].sum() for window in windows)
+        assert got == pytest.approx(want, rel=5e-6), corpus
 
 
 def test_the_page_of_both(cache, scored, tmp_path):

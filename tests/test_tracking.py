@@ -140,6 +140,7 @@ def test_one_that_fails_is_dropped_and_the_other_goes_on(tmp_path, caplog):
     assert caplog.text.count("one does not work (the network is away)") == 1
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("without_a_model")
 @pytest.mark.skipif(not all(HAS.values()), reason="the extras tensorboard and wandb")
 def test_a_series_is_one_curve(tmp_path, monkeypatch):
