@@ -81,6 +81,7 @@ def test_exact_over_many_blocks(case):
 
 
 # Each two values of two columns stand together in a row.
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("case", "C", "n_kv_heads", "has_sinks"),
     [
@@ -104,6 +105,7 @@ def test_splash(case, C, n_kv_heads, has_sinks):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
+@pytest.mark.smoke
 def test_splash_on_a_mesh():
     """Each device runs the kernel on its own heads, also where key heads are fewer."""
     auto = (jax.sharding.AxisType.Auto,) * 3

@@ -281,6 +281,7 @@ def test_compressors_are_of_the_corpus_itself(tmp_path):
     assert "gzip" not in other
 
 
+@pytest.mark.smoke
 def test_the_command(tmp_path):
     tiny.write_corpus(tmp_path / "a.jsonl", tiny.TEXTS)
     line = ["check", tmp_path / "a.jsonl", f"--json={tmp_path / 'out.json'}", "--workers=1"]

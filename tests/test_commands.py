@@ -90,6 +90,7 @@ def whole(tmp_path_factory):
     return place
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_and_started_again(whole, number):
     start = functools.partial(tiny.start, whole, f"by-{number}", corpus="long", module="numpy_step")
@@ -116,6 +117,7 @@ def test_killed_and_started_again(whole, number):
     np.testing.assert_array_equal(*nll)
 
 
+@pytest.mark.smoke
 def test_two_processes(start):
     """Other layouts over processes are those of `test_layouts.py`."""
     finish(start("one"))
@@ -135,12 +137,8 @@ def test_two_processes(start):
     [
         ("--config.data.template=x{content}", "do not agree on template"),
         ("--config.data.dir=other", "do not agree on corpus 'text'"),
-        pytest.param(
-            "--config.batch_per_device=3", "agree on batch_per_device", marks=pytest.mark.long
-        ),
-        pytest.param(
-            "--config.model.path=absent/", "absent/ does not exist", marks=pytest.mark.long
-        ),
+        ("--config.batch_per_device=3", "agree on batch_per_device"),
+        ("--config.model.path=absent/", "absent/ does not exist"),
     ],
 )
 def test_two_processes_that_differ(start, flag, word):

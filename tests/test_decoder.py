@@ -52,6 +52,7 @@ def deeper(config, shapes, n_layers):
     return result, deep
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("case", "mesh"), [("llama-gqa", MESH), ("mixtral", MESH), ("gpt2", ONE)], ids=str
 )

@@ -54,6 +54,7 @@ def test_ledger(run):
     assert text.audit["documents_not_restored"] == text.audit["unknown_tokens"] == 0
 
 
+@pytest.mark.smoke
 def test_uniform(run):
     safetensors_path = run.path / "model" / "model.safetensors"
     zeros = {k: 0 * v for k, v in safetensors.numpy.load_file(safetensors_path).items()}
@@ -80,6 +81,7 @@ def test_batches_and_meshes_agree(run):
         assert got.bpc_full == pytest.approx(want.bpc_full, rel=1e-6)
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("without_a_model")
 def test_resume_is_identical(run):
     want = run("whole").corpora["text"]
@@ -161,6 +163,7 @@ def test_a_second_run_does_not_tokenise_again(run, monkeypatch):
     assert got.fingerprint == want.fingerprint
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("without_a_model")
 def test_results_file(run):
     result = run()

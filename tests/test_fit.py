@@ -344,6 +344,7 @@ def command(*arguments):
     return warm.run("jaxbpc.fit", *arguments)
 
 
+@pytest.mark.smoke
 def test_the_command(tmp_path):
     bpc = {"commoncraw": 0.6, "python": 0.3, "arxiv_math": 0.45}
     folder = run_folders.write_paper_run(tmp_path / "run", bpc, path="me/mine")
@@ -360,6 +361,7 @@ def test_the_command(tmp_path):
     assert found["predictions"][0]["model"] == "mine"
 
 
+@pytest.mark.smoke
 def test_the_power_command(tmp_path):
     sizes = [1e8, 3e8, 1e9, 3e9, 1e10]
     rows = [f"{x:g},{0.4 + 0.3 * (x / 1e8) ** -0.25!r}" for x in sizes]

@@ -96,6 +96,7 @@ CASES["gemma3-27b"] = (
 )
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("case", CASES)
 def test_there_and_back(tmp_path, case):
     architecture, config, fields = CASES[case]

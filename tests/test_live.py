@@ -100,6 +100,7 @@ def test_the_numbers_of_a_run(place, tmp_path, sizes):
     assert got.corpus_sha256 == want.corpus_sha256
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("mesh", "batch_per_device"),
     [("one", 0), ("data", 3), pytest.param("others", 0, marks=pytest.mark.long)],

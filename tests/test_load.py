@@ -185,6 +185,7 @@ def float8(tmp_path_factory):
     return small, tensors, loaded(write(folder / "large", DEEPSEEK, plain))[0]
 
 
+@pytest.mark.smoke
 def test_float8(float8):
     small, tensors, want = float8
     assert any(value.dtype == ml_dtypes.float8_e4m3fn for value in tensors.values())

@@ -60,6 +60,7 @@ def same_digits_elsewhere(run, url, local):
     assert found.documents("text").nats.sum() == pytest.approx(want.corpora["text"].nats_full)
 
 
+@pytest.mark.smoke
 def test_same_digits(run, tmp_path):
     same_digits_elsewhere(run, f"file://{tmp_path}/bucket/run", tmp_path / "local")
     assert not list((tmp_path / "bucket").rglob(".*"))

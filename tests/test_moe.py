@@ -71,6 +71,7 @@ def test_experts_where_tokens_come_at_once(n, gathered):
     compare(n, (1, 4, 2), B, biases=True)
 
 
+@pytest.mark.smoke
 @ways("experts", "tokens")
 @pytest.mark.parametrize("n", [5, 8])
 def test_without_biases(n, gathered):

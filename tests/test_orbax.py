@@ -49,6 +49,7 @@ def run(folder, place, workdir):
     return evaluate.run(config, place / workdir)
 
 
+@pytest.mark.smoke
 def test_scored_with_the_same_digits(models, tmp_path):
     want, got = (run(models / name, tmp_path, name) for name in ("hf", "ox"))
     assert got.corpora == want.corpora
@@ -56,6 +57,7 @@ def test_scored_with_the_same_digits(models, tmp_path):
     assert got.model | {"path": None} == want.model | {"path": None}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("mesh", [(1, 1, 1), (2, 2, 2)], ids=str)
 def test_onto_a_mesh(models, mesh):
     stacked = mesh == (2, 2, 2)

@@ -283,6 +283,7 @@ def test_plots(found, tmp_path):
         assert path.read_bytes() == first[path.name]
 
 
+@pytest.mark.smoke
 def test_the_command(folders, tmp_path):
     command = [sys.executable, "-m", "jaxbpc.report", *folders]
     path = tmp_path / "new" / "page.html"

@@ -45,12 +45,15 @@ def compare(case, folder, *how, **more):
     np.testing.assert_allclose(oracle.thin(got), golden["nll"], rtol=0, atol=2e-5)
 
 
-def marked(names, mark, which):
+def marked(names, which, *marks):
     """Parameters, those in `which` marked."""
-    return [pytest.param(name, marks=mark if name in which else ()) for name in names]
+    return [pytest.param(name, marks=marks if name in which else ()) for name in names]
 
 
-@pytest.mark.parametrize("case", marked(cases.CASES, pytest.mark.optimized, cases.OPTIMIZED))
+AS_IN_USE = pytest.mark.optimized, pytest.mark.smoke
+
+
+@pytest.mark.parametrize("case", marked(cases.CASES, cases.OPTIMIZED, *AS_IN_USE))
 def test_parity(case, tmp_path):
     compare(case, tmp_path, ONE)
 
@@ -61,7 +64,7 @@ MORE_ON_A_MESH = {*cases.ON_A_MESH, *numpy_models.ON_A_MESH} - {
 }
 
 
-@pytest.mark.parametrize("case", marked(cases.ON_A_MESH, pytest.mark.long, MORE_ON_A_MESH))
+@pytest.mark.parametrize("case", marked(cases.ON_A_MESH, MORE_ON_A_MESH, pytest.mark.long))
 def test_parity_on_a_mesh_and_stacked(case, tmp_path):
     compare(case, tmp_path, MESH, "xla", stacked=True)
 
@@ -83,7 +86,7 @@ def test_parity_with_numpy(case, tmp_path):
     compare_with_numpy(case, tmp_path, ONE)
 
 
-@pytest.mark.parametrize("case", marked(numpy_models.ON_A_MESH, pytest.mark.long, MORE_ON_A_MESH))
+@pytest.mark.parametrize("case", marked(numpy_models.ON_A_MESH, MORE_ON_A_MESH, pytest.mark.long))
 def test_parity_with_numpy_on_a_mesh_and_stacked(case, tmp_path):
     compare_with_numpy(case, tmp_path, MESH, "xla", stacked=True)
 

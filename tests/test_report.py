@@ -297,6 +297,7 @@ def test_a_full_stdout_loses_no_file(tmp_path, command):
     assert kept.read_text()
 
 
+@pytest.mark.smoke
 def test_the_command(folders, tmp_path):
     out = tmp_path / "out"
     flags = [f"--markdown={out}/r.md", f"--csv={out}/r.csv", f"--lm_eval={out}/lm", f"--hf={out}"]

@@ -126,6 +126,7 @@ def times(workdir):
     return {path.parent.name: path.stat().st_mtime_ns for path in workdir.glob("*/results.json")}
 
 
+@pytest.mark.smoke
 def test_a_failed_one_is_named_and_the_rest_goes_on(place):
     config, workdir = make_config(place), place / "run"
     file = place / "model" / "step10" / "model.safetensors"
