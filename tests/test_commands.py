@@ -1,6 +1,7 @@
 """The commands themselves: help, faults of flags, a kill in the middle, many processes."""
 
 import functools
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import numpy_step
 import pytest
 import tiny
+import warm
 
 from jaxbpc import results
 from jaxbpc.errors import InputError
@@ -115,6 +117,14 @@ def test_killed_and_started_again(whole, number):
     assert lives[0] >= (before - 100) // 40 > 0
     nll = [Record.open(folder / "long").read("nll") for folder in (whole / "whole", run)]
     np.testing.assert_array_equal(*nll)
+
+
+@pytest.mark.parametrize("corpus", ["text", pytest.param("long", marks=pytest.mark.long)])
+def test_the_number_that_launchers_are_held_to(tmp_path, corpus):
+    tiny.make_place(tmp_path)
+    flags = tiny.arguments(tmp_path, "one", corpus)
+    finish(warm.Started("jaxbpc.main", *flags, env=os.environ | {"XLA_FLAGS": ""}))
+    tiny.check_bpc(results.read(tmp_path / "one" / "results.json"), corpus)
 
 
 @pytest.mark.smoke
