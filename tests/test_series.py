@@ -400,8 +400,9 @@ def test_orbax_steps_by_the_command(tmp_path):
 
 
 @pytest.mark.long
-def test_two_processes(place):
+def test_two_processes(tmp_path):
     """One checkpoint has a loss that is no number; both go on to the others."""
+    place = make_place(tmp_path)
     file = place / "model" / "step9" / "model.safetensors"
     weights = safetensors.numpy.load_file(file)
     weights["model.norm.weight"][3] = np.nan
