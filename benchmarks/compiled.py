@@ -20,11 +20,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import numpy as np
 
-from jaxbpc import hlo, layout, sharding
+from jaxbpc import hlo, layout
 from jaxbpc import step as step_lib
 from jaxbpc.models import kernels
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
+from jaxbpc.parallel import sharding
 from jaxbpc.weights import load
 
 LENGTH, ROWS = 1900, 512

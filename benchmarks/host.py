@@ -18,9 +18,9 @@ import jax
 import numpy as np
 from against_torch import BLOCK, STRIDE, TURN, ours, windows
 
-from jaxbpc import sharding
 from jaxbpc.data import batches, corpora, tokens
 from jaxbpc.data.windows import Plan
+from jaxbpc.parallel import sharding
 
 REPEATS = 200
 

@@ -25,8 +25,9 @@ from flax import nnx
 from jax.tree_util import Partial
 
 import jaxbpc
-from jaxbpc import live, sharding
+from jaxbpc import live
 from jaxbpc.data import tokens
+from jaxbpc.parallel import sharding
 
 STEPS, EVERY = 300, 50
 BATCH, LENGTH, WIDTH, LAYERS, HEADS, VOCAB = 16, 128, 64, 2, 4, 256

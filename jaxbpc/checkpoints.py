@@ -8,7 +8,7 @@ import pathlib
 
 from jaxbpc import curve, runs
 from jaxbpc.errors import InputError
-from jaxbpc.weights.source import is_remote
+from jaxbpc.utils.paths import is_remote
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 
-from jaxbpc import progress
 from jaxbpc.errors import (
     EXIT_INPUT,
     EXIT_STOPPED,
@@ -28,6 +27,7 @@ from jaxbpc.errors import (
     one_line,
     redacted,
 )
+from jaxbpc.utils import progress
 
 _TOLD = "told to end by a signal"
 

@@ -7,10 +7,7 @@ library sees.
 
 import dataclasses
 import difflib
-import hashlib
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from ml_collections import config_dict
 
@@ -200,12 +197,6 @@ def _mesh_sizes(mesh: config_dict.ConfigDict) -> tuple[int, int, int]:
     if sizes.count(-1) > 1:
         raise InputError("config.mesh has more than one -1: the rest of the devices is one number")
     return sizes  # type: ignore[return-value]
-
-
-def fingerprint(fields: dict[str, Any]) -> str:
-    """SHA-256 of `fields` as canonical JSON, in hex: equal fields, equal fingerprint."""
-    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def unknown_field(name: str, known: list[str], where: str) -> InputError:

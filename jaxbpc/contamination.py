@@ -42,7 +42,7 @@ def min_k(nll: np.ndarray, documents: np.ndarray, n_bos: int) -> np.ndarray:
 
     Args:
       nll: [n_tokens] float32 nats a token; NaN: not scored.
-      documents: [n, 6] int64 in the columns of `record.DOCUMENT_COLUMNS`, in the stream's order.
+      documents: [n, 6] int64 in the columns of `windows.DOCUMENT_COLUMNS`, in the stream's order.
       n_bos: tokens at the start of each document that stand for no text.
 
     Returns:

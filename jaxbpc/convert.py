@@ -23,13 +23,10 @@ from absl import flags
 
 from jaxbpc import cli
 from jaxbpc.errors import InputError
+from jaxbpc.parallel import flags as parallel_flags
 
 _DTYPE = flags.DEFINE_enum("dtype", None, ["bfloat16", "float32"], "of the weights")
 _REVISION = flags.DEFINE_string("revision", None, "hub revision")
-_DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "join a cluster")
-_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes", lower_bound=1)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "this process, from 0", lower_bound=0)
 
 # Tensors are written in as many parts, each in smaller ones: those of rows for any mesh to read.
 _N_DEVICES = 8
@@ -56,15 +53,13 @@ def to_orbax(path: str, out: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
 
-    from jaxbpc import distributed
-    from jaxbpc.progress import Bar
+    from jaxbpc.parallel import distributed
+    from jaxbpc.utils.progress import Bar
     from jaxbpc.weights import save
 
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", _N_DEVICES)
-    distributed.start(
-        _DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-    )
+    parallel_flags.start()
     with Bar("writing", "B", show=distributed.is_writer()) as bar:
         save.convert(path, out, _DTYPE.value, _REVISION.value, bar.update)
 

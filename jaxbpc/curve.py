@@ -13,7 +13,7 @@ from jaxbpc import mirror, reduce, runs
 from jaxbpc.intervals import LEVEL
 from jaxbpc.runs import Run
 from jaxbpc.tables import Table
-from jaxbpc.weights import source
+from jaxbpc.utils import paths
 
 FILE = "series.json"
 _X = ("step", "tokens")
@@ -48,7 +48,7 @@ def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     """
     curves, others = [], []
     for folder in folders:
-        path = mirror.copy(folder) if source.is_remote(folder) else _path(folder)
+        path = mirror.copy(folder) if paths.is_remote(folder) else _path(folder)
         inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
         told = (path / FILE).exists()
         if (path / "results.json").exists() or not (inside or told):
@@ -63,7 +63,7 @@ def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
 
 
 def _path(folder: str) -> pathlib.Path:
-    return pathlib.Path(source.place(folder))
+    return pathlib.Path(paths.place(folder))
 
 
 def entries(folder: pathlib.Path) -> list[dict[str, Any]]:

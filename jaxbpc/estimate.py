@@ -12,10 +12,10 @@ from typing import Any
 
 from jaxbpc import hlo, layout
 from jaxbpc import step as step_lib
-from jaxbpc.chips import CHIPS, GIB, Chip
 from jaxbpc.config import Settings
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
+from jaxbpc.parallel.chips import CHIPS, GIB, Chip
 from jaxbpc.weights import load
 
 # The compiler tells no cycles of kernels. Assumed of their chip's peak: attention by blocks a half,

@@ -20,15 +20,7 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import (
-    contamination,
-    distributed,
-    intervals,
-    lives,
-    mirror,
-    reduce,
-    sharding,
-)
+from jaxbpc import contamination, intervals, lives, mirror, reduce
 from jaxbpc import results as results_lib
 from jaxbpc import step as step_lib
 from jaxbpc.data import baselines, batches, corpora
@@ -46,10 +38,13 @@ from jaxbpc.job import (
     tracked,
 )
 from jaxbpc.models.decoder import n_parameters
-from jaxbpc.progress import Bar
+from jaxbpc.parallel import distributed, preemption, sharding
 from jaxbpc.record import Record
 from jaxbpc.results import CorpusResult, Results, with_baselines
 from jaxbpc.tracking import Tracker
+from jaxbpc.utils import paths
+from jaxbpc.utils.files import fingerprint
+from jaxbpc.utils.progress import Bar
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
@@ -125,7 +120,7 @@ def _compressors(job: Job) -> baselines.Background:
             path = corpora.find(settings.data_dir, name)
             about = (stream.corpus_sha256, settings.data_samples, settings.data_template)
             wanted[name] = baselines.Corpus(path, *about)
-    return baselines.Background(wanted, source.cache_folder())
+    return baselines.Background(wanted, paths.cache_folder())
 
 
 def _with_baselines(results: Results, made: baselines.Background, path: pathlib.Path) -> Results:
@@ -237,7 +232,7 @@ def _score_all(
     n_tokens = 0
     step_numbers = itertools.count()
     with (
-        lives.stop_requested() as stop,
+        preemption.stop_requested() as stop,
         Bar("scoring", "window", n_all, n_done, show=distributed.is_writer()) as bar,
     ):
 
@@ -258,7 +253,7 @@ def _score_all(
                     contextlib.closing(_score(job, loaded, name, indices.tolist(), keep))
                 )
                 for _ in steps:
-                    if stop.is_set() or distributed.must_stop(next(step_numbers)):
+                    if stop.is_set() or preemption.must_stop(next(step_numbers)):
                         raise Stopped("a signal ended the run")
     return n_tokens
 
@@ -364,7 +359,7 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
         speed=speed,
         config=json.loads(config.to_json_best_effort()),
         environment=_environment(),
-        fingerprint=config_lib.fingerprint(what),
+        fingerprint=fingerprint(what),
         weighted_bpc=reduce.weighted_bpc(entries.values()),
         training=job.training,
     )

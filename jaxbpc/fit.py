@@ -37,7 +37,7 @@ from absl import flags
 
 from jaxbpc import checkpoints, cli, points, published, regress, runs
 from jaxbpc.errors import InputError
-from jaxbpc.record import write_json
+from jaxbpc.utils.files import write_json
 
 _SCORES = flags.DEFINE_string("scores", None, "CSV file of more scores")
 _PAPER = flags.DEFINE_boolean("paper", True, "with the paper's scores")

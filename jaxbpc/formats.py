@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from jaxbpc import config, intervals, runs
+from jaxbpc import intervals, runs
 from jaxbpc.compare import Comparison, Ranked
 from jaxbpc.data import corpora
 from jaxbpc.results import CorpusResult
+from jaxbpc.utils.files import fingerprint
 
 TASK = "llm_compression"
 
@@ -46,7 +47,7 @@ def _version(run: runs.Run) -> str:
         "template": data.get("template"),
         "window": run.results.window,
     }
-    return config.fingerprint(settings)[:6]
+    return fingerprint(settings)[:6]
 
 
 def lm_eval(ranked: Ranked) -> dict[str, Any]:

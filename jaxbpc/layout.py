@@ -14,14 +14,14 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxbpc import sharding
-from jaxbpc.chips import CHIPS
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
 from jaxbpc.models import dense, kernels, moe
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, n_parameters
-from jaxbpc.text import parallel
+from jaxbpc.parallel import sharding
+from jaxbpc.parallel.chips import CHIPS
+from jaxbpc.utils import processes
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def choose(
         return Layout(dtype, kind, mesh, batch, stacked=True)
     # More at once than 2 were no faster, on 2 cores.
     fits = n_bytes + 2 * batch * window <= (host_memory_bytes() or math.inf)
-    at_once = 2 if mesh.size == 1 and parallel.cores() > 1 and fits else 1
+    at_once = 2 if mesh.size == 1 and processes.cores() > 1 and fits else 1
     return Layout(dtype, kind, mesh, batch, stacked=False, steps_at_once=at_once)
 
 

@@ -17,12 +17,13 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxbpc
-from jaxbpc import intervals, layout, reduce, results, sharding
+from jaxbpc import intervals, layout, reduce, results
 from jaxbpc.data import batches
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.head import Head
+from jaxbpc.parallel import sharding
 from jaxbpc.results import CorpusResult, Results
 from jaxbpc.step import Step
 

@@ -11,17 +11,15 @@ import json
 import logging
 import os
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import filelock
-import jax
 
 from jaxbpc.errors import InputError
-from jaxbpc.record import read_checked, sync, write_checked
+from jaxbpc.utils import paths
+from jaxbpc.utils.files import read_checked, sync, write_checked
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
@@ -77,9 +75,9 @@ def files_state(path: str) -> str | None:
     Links are followed, so that one that leads elsewhere is another state. The change is `ctime`, by
     the file system's clock: tools that copy set `mtime`. None: a hub id, or a bucket's folder.
     """
-    if source.is_remote(path) or not source.place(path).is_dir():
+    if paths.is_remote(path) or not paths.place(path).is_dir():
         return None
-    folder = pathlib.Path(source.place(path))
+    folder = pathlib.Path(paths.place(path))
     files = {source.holder(folder, "config.json") / "config.json", *_files(folder)}
     listing = [_file_state(file) for file in sorted(files)]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:32]
@@ -135,33 +133,6 @@ def refuse_other(workdir: pathlib.Path, file: str, kind: str) -> None:
     """Raises InputError where `file` tells that a workdir is another kind's: one hid the other."""
     if (workdir / file).exists():
         raise InputError(f"{workdir} belongs to {kind} ({file}): give another --workdir")
-
-
-@contextlib.contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGTERM or SIGINT sets, so that the steps in flight are finished and kept.
-
-    A second signal ends at once, as it does outside of the body. Of many processes none may stop
-    alone: there JAX's own handler stays, and `distributed.must_stop` tells all of them.
-    """
-    event = threading.Event()
-    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def ask(number: int, frame: Any) -> None:
-        event.set()
-        for n, handler in before.items():
-            signal.signal(n, handler)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:

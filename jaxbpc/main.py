@@ -20,36 +20,33 @@ import re
 from absl import flags
 from ml_collections import config_flags
 
-from jaxbpc import chips, cli
+from jaxbpc import cli
 from jaxbpc.errors import InputError
+from jaxbpc.parallel import chips
+from jaxbpc.parallel import flags as parallel_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the record and results.json go")
 _CHECKPOINTS = flags.DEFINE_string("checkpoints", None, "patterns of folders in config.model.path")
 _REVISIONS = flags.DEFINE_list("revisions", None, "revisions of the hub id config.model.path")
-_DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "join a cluster")
-_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes", lower_bound=1)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "this process, from 0", lower_bound=0)
 
 
 def main() -> None:
     """Flags → config → distributed start → evaluate.run → the table on stdout."""
     # Of a GPU's memory JAX takes three quarters by default: a large model needs more.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(chips.GPU_MEMORY_SHARE))
-    from jaxbpc import distributed, evaluate, results
-    from jaxbpc.weights import source
+    from jaxbpc import evaluate, results
+    from jaxbpc.parallel import distributed
+    from jaxbpc.utils import paths
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = (
         os.path.expanduser(_WORKDIR.value or "")
         or f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', pathlib.Path(name).stem)}"
     )
-    distributed.start(
-        _DISTRIBUTED.value, _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-    )
+    parallel_flags.start()
     distributed.check_devices()
-    distributed.cache_compiled(source.cache_folder())
+    distributed.cache_compiled(paths.cache_folder())
     if _CHECKPOINTS.value or _REVISIONS.value:
         return _series(workdir)
     ended = evaluate.run(_CONFIG.value, workdir)
@@ -60,7 +57,8 @@ def main() -> None:
 
 def _series(workdir: str) -> None:
     """Scores the checkpoints of a training and prints their curve; raises where some failed."""
-    from jaxbpc import curve, distributed, series, tables
+    from jaxbpc import curve, series, tables
+    from jaxbpc.parallel import distributed
 
     config = _CONFIG.value
     failed = series.run(

@@ -24,7 +24,7 @@ from typing import Any
 import tensorstore as ts
 
 from jaxbpc.errors import COPIES, InputError
-from jaxbpc.weights import source
+from jaxbpc.utils import paths
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def worked_in(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       InputError: the bucket cannot be read or written, or another run works in it.
     """
-    if not source.is_remote(workdir):
+    if not paths.is_remote(workdir):
         yield pathlib.Path(workdir)
         return
     mirror = Mirror(str(workdir))
@@ -168,7 +168,7 @@ class Mirror:
 
 
 def _cache(kind: str, url: str) -> pathlib.Path:
-    return source.cache_folder() / kind / hashlib.sha256(url.encode()).hexdigest()[:32]
+    return paths.cache_folder() / kind / hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
 def _index(store: Any) -> dict[str, Any] | None:

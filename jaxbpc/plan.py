@@ -23,8 +23,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from jaxbpc import cli
-from jaxbpc.chips import GIB
 from jaxbpc.errors import InputError
+from jaxbpc.parallel.chips import GIB
 
 if TYPE_CHECKING:  # jax is imported once the flags are read
     from jaxbpc.estimate import Plan

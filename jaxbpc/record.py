@@ -17,29 +17,26 @@ run that goes on mends what it knows, and scores again what it does not.
 Process 0 alone writes. This module never imports jax: reports read records on a laptop.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
 import math
 import os
 import pathlib
-import re
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
-from jaxbpc.config import fingerprint
-from jaxbpc.data.windows import Plan
+from jaxbpc.data.windows import DOCUMENT_COLUMNS, Plan
 from jaxbpc.errors import InputError
+from jaxbpc.utils.files import read_checked, reason, sync, write_checked
 
 log = logging.getLogger(__name__)
 
 VERSION = 2
 _STRANGE = "a chunk is missing, or is another one"
 _LARGE = "it is larger than a chunk"
-DOCUMENT_COLUMNS = ("first_token", "characters", "bytes", "row", "date", "subset")
 _CHUNK_TOKENS = 65_536
 _DTYPES = {"nll": "float32", "token_ids": "uint32", "token_char_end": "int64", "documents": "int64"}
 
@@ -60,7 +57,7 @@ class Record:
         try:
             return cls(folder, meta)
         except ValueError as e:
-            raise _damaged(folder, "nll", _one_line(e))
+            raise _damaged(folder, "nll", reason(e))
 
     @classmethod
     def open_or_create(cls, folder: pathlib.Path, settings: dict[str, Any], tokens) -> "Record":
@@ -81,7 +78,7 @@ class Record:
             return record
         except (OSError, ValueError) as e:
             raise InputError(
-                f"{folder}: the record cannot be read or written ({_one_line(e)}): make space "
+                f"{folder}: the record cannot be read or written ({reason(e)}): make space "
                 "there, mend what that says, or give another --workdir"
             )
 
@@ -120,7 +117,7 @@ class Record:
                 array = _open_array(self.folder, name, self._shape(name))
             values = array.read().result()
         except ValueError as e:
-            raise _damaged(self.folder, name, _one_line(e))
+            raise _damaged(self.folder, name, reason(e))
         if name == "nll":
             same = not _strangers(values, self.meta["nll_digests"])
         else:
@@ -178,44 +175,6 @@ class Record:
         write_checked(self.folder / "record.json", self.meta)
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that a reader, a crash or a power cut leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync(path.parent)
-    except OSError as e:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({e.strerror}): mend that and start the same command "
-            "again, what is scored is kept"
-        )
-
-
-def write_checked(path: pathlib.Path, fields: dict[str, Any]) -> None:
-    """Writes fields as JSON with a checksum at the end, for `read_checked`."""
-    write_json(path, {**fields, "checksum": fingerprint(fields)})
-
-
-def read_checked(path: pathlib.Path, remedy: str) -> dict[str, Any]:
-    """The fields that `write_checked` wrote. Raises InputError with the file and a remedy."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        if "checksum" not in fields:
-            raise ValueError("it has no checksum, as another version of jaxbpc wrote it")
-        if fields.pop("checksum") != fingerprint(fields):
-            raise ValueError("its checksum is another: it is damaged, or was edited")
-        return fields
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise InputError(f"{path}: cannot be read ({_one_line(e)}): {remedy}")
-
-
 def _read_meta(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
     """What `record.json` says. Raises InputError."""
     meta = read_checked(folder / "record.json", remedy)
@@ -262,7 +221,7 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
         try:
             array = _open_array(folder, name, values.shape)
         except ValueError as e:
-            log.warning("%s/%s is made again: %s", folder, name, _one_line(e))
+            log.warning("%s/%s is made again: %s", folder, name, reason(e))
             (folder / name / "zarr.json").unlink(missing_ok=True)
             array = _open_array(folder, name, values.shape, create=True)
         for i in range(0, len(values), _CHUNK_TOKENS):
@@ -279,7 +238,7 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
                 if name != "nll" and np.array_equal(read, good):
                     continue
             except ValueError as e:
-                why = _one_line(e)
+                why = reason(e)
             if why != _LARGE and path.exists():
                 path.read_bytes()  # what cannot be read at all may be good: an error, not mended
             log.warning("%s is mended: %s", path, why)
@@ -353,15 +312,6 @@ def _strangers(nll: np.ndarray, digests: list[str | None]) -> bool:
     return any(want is not None and have != want for have, want in pairs)
 
 
-def sync(folder: pathlib.Path) -> None:
-    """Returns when what was made or renamed in a folder is on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _finished(future: ts.Future, folder: pathlib.Path) -> bool:
     """Whether a write is on disk; raises where it failed."""
     if not future.done():
@@ -376,7 +326,7 @@ def _wait(future: ts.Future, folder: pathlib.Path) -> None:
     except ValueError as e:
         _check_there(folder)
         raise InputError(
-            f"{folder}/nll: cannot write ({_one_line(e)}): make space, or mend what that says, and "
+            f"{folder}/nll: cannot write ({reason(e)}): make space, or mend what that says, and "
             "start the same command again, what is scored is kept"
         )
 
@@ -390,10 +340,3 @@ def _check_there(folder: pathlib.Path) -> None:
             f"{folder} has vanished under this run ({e.strerror}): bring it back and start the "
             "same command again, what is gone is scored again"
         )
-
-
-def _one_line(error: Exception) -> str:
-    """An error's text, short; of TensorStore's long ones about files, what the system said."""
-    if code := re.search(r"os_error_code='(\d+)'", str(error)):
-        return os.strerror(int(code[1]))
-    return " ".join(str(error).split())[:300] or type(error).__name__

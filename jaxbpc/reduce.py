@@ -101,7 +101,7 @@ def by_subset(
 
     Args:
       nll: [n_tokens] float32, NaN where not scored.
-      documents: [n, 6] int64 in the columns of `record.DOCUMENT_COLUMNS`, in the stream's order.
+      documents: [n, 6] int64 in the columns of `windows.DOCUMENT_COLUMNS`, in the stream's order.
       names: of the subsets that the last column counts; -1: the document has none.
     """
     if not names:

@@ -26,10 +26,11 @@ import pathlib
 
 from absl import flags
 
-from jaxbpc import cli, compare, contamination, curve, dates, formats, runs, tables
+from jaxbpc import cli, compare, contamination, curve, formats, runs, tables
 from jaxbpc.errors import InputError
 from jaxbpc.page import course, figures, files, render
-from jaxbpc.record import write_json
+from jaxbpc.utils import dates
+from jaxbpc.utils.files import write_json
 
 _HTML = flags.DEFINE_string("html", None, "HTML file")
 _PLOTS = flags.DEFINE_string("plots", None, "folder of SVG and PNG files")

@@ -5,9 +5,8 @@ import json
 import pathlib
 from typing import Any
 
-from jaxbpc import record
-from jaxbpc.config import fingerprint
 from jaxbpc.errors import InputError
+from jaxbpc.utils.files import fingerprint, write_checked
 
 SCHEMA = 1
 _MOST_SUBSETS = 12  # in the table
@@ -88,7 +87,7 @@ class Results:
 
 def write(path: pathlib.Path, results: Results) -> None:
     """Writes a `results.json`, with a checksum at its end. Raises InputError naming the file."""
-    record.write_checked(path, results.to_json())
+    write_checked(path, results.to_json())
 
 
 def read(path: pathlib.Path) -> Results:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxbpc import intervals, mirror, published, results
 from jaxbpc.errors import InputError
 from jaxbpc.record import Record
-from jaxbpc.weights import source
+from jaxbpc.utils.paths import is_remote, place
 
 _MODEL_FIELDS = ("path", "architecture", "parameters", "dtype", "tokenizer_fingerprint")
 
@@ -59,7 +59,7 @@ class Run:
 def read(folders: list[str]) -> list[Run]:
     """Reads `results.json` of each folder. Raises InputError naming the one at fault."""
     paths = [
-        mirror.copy(folder) if source.is_remote(folder) else pathlib.Path(folder).expanduser()
+        mirror.copy(folder) if is_remote(folder) else pathlib.Path(folder).expanduser()
         for folder in folders
     ]
     paths = [path.parent if path.name == "results.json" else path for path in paths]
@@ -81,9 +81,9 @@ def read(folders: list[str]) -> list[Run]:
 def _place(folder: str) -> str:
     """The same for all spellings of a folder on this disk, and of one in a bucket."""
     folder = folder.removeprefix("file://")
-    if source.is_remote(folder):
+    if is_remote(folder):
         return folder.rstrip("/")
-    return str(source.place(folder).resolve())
+    return str(place(folder).resolve())
 
 
 def _results(path: pathlib.Path) -> results.Results:

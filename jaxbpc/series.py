@@ -18,11 +18,13 @@ import jax
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import curve, distributed, evaluate, layout, lives, mirror, results, training
+from jaxbpc import curve, evaluate, layout, lives, mirror, results, training
 from jaxbpc.data import corpora, tokens
 from jaxbpc.errors import InputError, NumberError, one_line
 from jaxbpc.job import Shared, tokenizer_folder, tracked
-from jaxbpc.record import write_json
+from jaxbpc.parallel import distributed
+from jaxbpc.utils import paths
+from jaxbpc.utils.files import write_json
 from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
@@ -181,7 +183,7 @@ def _by_folder(config, pattern: str) -> list[tuple[str, dict[str, Any]]]:
     """(name, fields) of each folder. A name is a path without the patterns' end, such as /hf."""
     patterns = list(filter(None, re.split(r",(?![^\[]*\])", pattern))) or [pattern]
     n_end = _common_end([pathlib.PurePosixPath(each).parts for each in patterns])
-    place = source.place(config.model.path)
+    place = paths.place(config.model.path)
     if not place.is_dir():
         raise InputError(
             f"{config.model.path} is no folder: give the one that holds the checkpoints"
@@ -223,7 +225,7 @@ def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
 
 def _folders(place: Any, pattern: str) -> list[Any]:
     """The folders of a pattern. Raises InputError where there are none."""
-    if source.is_remote(pattern) or pattern[0] in "/~" or ".." in pattern.split("/"):
+    if paths.is_remote(pattern) or pattern[0] in "/~" or ".." in pattern.split("/"):
         raise InputError(
             f"--checkpoints is of folders in config.model.path, not {pattern!r}: give "
             "--config.model.path=FOLDER --checkpoints='step*'"
@@ -260,7 +262,7 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     """
     settings = config_lib.validate(config)
     path = folder / "results.json"
-    if not path.exists() or source.is_remote(settings.model_path):
+    if not path.exists() or paths.is_remote(settings.model_path):
         return False
     try:
         have = results.read(path)

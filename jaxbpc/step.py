@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbpc import sharding
 from jaxbpc.models.head import Head
-from jaxbpc.sharding import constrain, is_split
+from jaxbpc.parallel import sharding
+from jaxbpc.parallel.sharding import constrain, is_split
 
 _CHUNK_ROWS = 128
 _BLOCK_VOCAB = 4096

@@ -5,8 +5,8 @@ import math
 import re
 from typing import Any
 
-from jaxbpc import chips
 from jaxbpc.errors import InputError
+from jaxbpc.parallel import chips
 
 _EXAMPLES = "v5e:4x4, v5p:4x4x4, h100:8 or h100:2x8 (hosts x GPUs)"
 

@@ -19,7 +19,8 @@ import numpy_step
 import pytest
 import tiny
 
-from jaxbpc import cli, distributed, evaluate
+from jaxbpc import cli, evaluate
+from jaxbpc.parallel import distributed
 
 # float32 and bfloat16 meet only where the code says so.
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -9,7 +9,8 @@ import numpy as np
 from jaxbpc import config as config_lib
 from jaxbpc import intervals, results
 from jaxbpc.data.windows import Plan
-from jaxbpc.record import Record, write_json
+from jaxbpc.record import Record
+from jaxbpc.utils.files import write_json
 
 CHARACTERS = {"commoncraw": 131_100_000, "python": 98_200_000, "arxiv_math": 100_900_000}
 

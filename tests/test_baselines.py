@@ -19,7 +19,7 @@ from jaxbpc import evaluate, results
 from jaxbpc.data import baselines, corpora
 from jaxbpc.errors import InputError
 from jaxbpc.text import inputs
-from jaxbpc.weights import source
+from jaxbpc.utils import paths
 
 TEXTS = [f"Zeile {i}: Grüße {i * i}\u2028 𝑥\r\n" * (1 + i % 9) for i in range(1000)]
 
@@ -164,7 +164,7 @@ def test_the_process_ends_with_its_parent(tmp_path):
 
 def test_the_cache_is_a_file_of_json(tmp_path):
     wanted = corpus(tmp_path, TEXTS[:10])
-    got = baselines.bits_per_character(wanted, source.cache_folder())
-    assert json.loads(wanted.file(source.cache_folder()).read_text()) == got
-    wanted.file(source.cache_folder()).write_text("damaged")
-    assert baselines.bits_per_character(wanted, source.cache_folder()) == got
+    got = baselines.bits_per_character(wanted, paths.cache_folder())
+    assert json.loads(wanted.file(paths.cache_folder()).read_text()) == got
+    wanted.file(paths.cache_folder()).write_text("damaged")
+    assert baselines.bits_per_character(wanted, paths.cache_folder()) == got

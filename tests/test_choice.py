@@ -110,7 +110,7 @@ def test_steps_at_once(monkeypatch, cores, free, want):
     """Two on a CPU of more than one core, where another window's activations have room."""
     from jaxbpc import config as config_lib
 
-    monkeypatch.setattr(layout.parallel, "cores", lambda: cores)
+    monkeypatch.setattr(layout.processes, "cores", lambda: cores)
     monkeypatch.setattr(layout, "host_memory_bytes", lambda: free)
     config = config_lib.default()
     config.model.path = "model"

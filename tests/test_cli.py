@@ -8,7 +8,7 @@ import pytest
 
 SHOW = "from jaxbpc import cli; cli.run(lambda: cli.show('gr\\xfcn', 'see F'), 'help')"
 WORK = """
-from jaxbpc import cli, progress
+from jaxbpc import cli; from jaxbpc.utils import progress
 from jaxbpc.errors import InputError
 def main():
     with progress.Bar('work', 'B', 3) as bar:

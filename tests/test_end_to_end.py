@@ -13,9 +13,10 @@ import safetensors.numpy
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, evaluate, lives, results
+from jaxbpc import evaluate, lives, results
 from jaxbpc.data import windows
 from jaxbpc.errors import InputError, NumberError, Stopped
+from jaxbpc.parallel import preemption
 from jaxbpc.record import Record
 
 
@@ -249,7 +250,7 @@ def test_a_signal_keeps_what_is_scored(run, monkeypatch):
     def told_to_stop(step):
         return next(count) == 2  # of 1 + 5 steps of 8 windows
 
-    monkeypatch.setattr(distributed, "must_stop", told_to_stop)
+    monkeypatch.setattr(preemption, "must_stop", told_to_stop)
     with pytest.raises(Stopped):
         run("stopped")
     monkeypatch.undo()

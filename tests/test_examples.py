@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbpc import curve, sharding
+from jaxbpc import curve
+from jaxbpc.parallel import sharding
 
 PATH = pathlib.Path(__file__).parents[1] / "examples" / "train.py"
 

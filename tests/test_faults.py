@@ -15,9 +15,10 @@ import tiny
 from damages import damages
 
 from jaxbpc import config as config_lib
-from jaxbpc import distributed, evaluate, results, runs
+from jaxbpc import evaluate, results, runs
 from jaxbpc.data import windows
 from jaxbpc.errors import InputError, Stopped
+from jaxbpc.parallel import preemption
 from jaxbpc.record import Record
 
 pytestmark = pytest.mark.long
@@ -95,7 +96,7 @@ def settled(folder):
 def after_step(number, do):
     """Calls `do` in a run's loop when the step of that number is dispatched."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distributed, "must_stop", lambda step: step == number and bool(do()))
+        patch.setattr(preemption, "must_stop", lambda step: step == number and bool(do()))
         yield
 
 

@@ -17,10 +17,10 @@ import pytest
 from test_git import Repository, code
 from test_wet import pages, record
 
-from jaxbpc import dates
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
 from jaxbpc.text import fresh
+from jaxbpc.utils import dates
 
 OPTIONS = fresh.Options("wet", datetime.date(2024, 3, 31))
 make = functools.partial(fresh.fresh, workers=1)

@@ -20,10 +20,10 @@ import test_load
 import tiny
 from test_parity import ONE, scored
 
-from jaxbpc import sharding
 from jaxbpc.models.arch import Parts
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
+from jaxbpc.parallel import sharding
 from jaxbpc.record import Record
 from jaxbpc.weights import load, names, save
 from jaxbpc.weights.assemble import assemble

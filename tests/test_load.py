@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxbpc import sharding
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
+from jaxbpc.parallel import sharding
 from jaxbpc.weights import load, names
 
 FLOAT8 = {

@@ -15,7 +15,7 @@ from jaxbpc import config as config_lib
 from jaxbpc import evaluate, mirror, runs
 from jaxbpc.errors import InputError
 from jaxbpc.record import Record
-from jaxbpc.weights import source
+from jaxbpc.utils import paths
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def run(tmp_path, without_a_model):
 
 def another_machine():
     """Forgets every copy, as a machine that takes the place of a lost one has none."""
-    shutil.rmtree(source.cache_folder() / "runs", ignore_errors=True)
+    shutil.rmtree(paths.cache_folder() / "runs", ignore_errors=True)
 
 
 def same_digits_elsewhere(run, url, local):

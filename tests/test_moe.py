@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc import sharding
 from jaxbpc.models import moe
 from jaxbpc.models.arch import Clamped, Experts
 from jaxbpc.models.moe import MoE
+from jaxbpc.parallel import sharding
 
 MESHES = [(1, 1, 1), (1, 4, 2), (2, 2, 2), (1, 2, 4), (8, 1, 1)]
 B, T, D, F, TOP = 8, 5, 16, 8, 3

@@ -6,8 +6,9 @@ import browsers
 import page_runs
 import pytest
 
-from jaxbpc import compare, contamination, curve, dates, runs, tables
+from jaxbpc import compare, contamination, curve, runs, tables
 from jaxbpc.page import course, render, texts, view
+from jaxbpc.utils import dates
 
 pytestmark = pytest.mark.long
 

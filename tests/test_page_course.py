@@ -9,8 +9,9 @@ import run_folders
 import warm
 from pages import Page
 
-from jaxbpc import compare, contamination, curve, dates, runs, tables
+from jaxbpc import compare, contamination, curve, runs, tables
 from jaxbpc.page import course, render, svg
+from jaxbpc.utils import dates
 
 STEPS = [0, 10, 3000]
 WAITING = [("step2000", "failed", "weights <b> are damaged"), ("step143000", "waiting", None)]

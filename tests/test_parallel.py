@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode, parallel
+from jaxbpc.text import decode
+from jaxbpc.utils import processes
 
 
 def work(piece, argument):
@@ -28,7 +29,7 @@ def test_results_come_in_order_and_pieces_are_not_read_far_ahead(workers):
             taken.append(i)
             yield i
 
-    for n, result in enumerate(parallel.ordered(work, pieces(), 1, workers)):
+    for n, result in enumerate(processes.ordered(work, pieces(), 1, workers)):
         assert result == 2 * n + 1
         assert len(taken) <= n + 2 * workers + 1
     assert len(taken) == 50
@@ -37,9 +38,9 @@ def test_results_come_in_order_and_pieces_are_not_read_far_ahead(workers):
 @pytest.mark.long
 def test_a_worker_that_dies_or_refuses():
     with pytest.raises(InputError, match=r"a worker was killed.*--workers"):
-        list(parallel.ordered(work, [1, "die", 2], 0, 2))
+        list(processes.ordered(work, [1, "die", 2], 0, 2))
     with pytest.raises(InputError, match="piece 'bad': mend it"):
-        list(parallel.ordered(work, [1, "bad", 2], 0, 2))
+        list(processes.ordered(work, [1, "bad", 2], 0, 2))
 
 
 @pytest.mark.parametrize("name", ["rensa", "py3langid", "trafilatura", "charset_normalizer"])

@@ -12,10 +12,10 @@ import numpy_models
 import oracle
 import pytest
 
-from jaxbpc import sharding
 from jaxbpc import step as step_lib
 from jaxbpc.models import dense
 from jaxbpc.models.decoder import Decoder
+from jaxbpc.parallel import sharding
 from jaxbpc.weights import load
 
 ONE, MESH = (1, 1, 1), (2, 2, 2)

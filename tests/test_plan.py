@@ -239,7 +239,7 @@ def test_no_such_topology(model, topology, told):
 
 def test_collectives_are_named_by_axes():
     from jaxbpc.hlo import Collective
-    from jaxbpc.sharding import make_mesh
+    from jaxbpc.parallel.sharding import make_mesh
 
     mesh = make_mesh((1, 4, 2))
     for group, axis in ((4, "fsdp"), (2, "tensor"), (8, "fsdp+tensor"), (3, None)):

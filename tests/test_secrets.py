@@ -19,9 +19,10 @@ import tiny
 import warm
 
 import jaxbpc
-from jaxbpc import config, errors, sharding
+from jaxbpc import config, errors
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError
+from jaxbpc.parallel import sharding
 from jaxbpc.weights import load, source
 
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz012345"

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from jax.experimental import topologies
 
-from jaxbpc import sharding
+from jaxbpc.parallel import sharding
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"

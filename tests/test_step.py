@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc import sharding, step
+from jaxbpc import step
 from jaxbpc.models.head import Head
+from jaxbpc.parallel import sharding
 
 B, C, D = 2, 40, 48
 pytestmark = pytest.mark.optimized

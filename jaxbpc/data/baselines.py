@@ -25,9 +25,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from jaxbpc.config import fingerprint
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
+from jaxbpc.utils.files import fingerprint
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -18,11 +18,11 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-from jaxbpc import dates
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
 from jaxbpc.data import rows
 from jaxbpc.errors import InputError, short
-from jaxbpc.weights import source
+from jaxbpc.utils import dates
+from jaxbpc.utils import paths as paths_lib
 
 EXTENSIONS = (".jsonl", ".json")
 # The paper's corpora, as its files are spelt → the hub dataset's config.
@@ -49,7 +49,7 @@ def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
     Raises:
       InputError: there is none, or more than one, or it cannot be read.
     """
-    place = source.place(str(directory))
+    place = paths_lib.place(str(directory))
     try:
         paths = [p for ext in EXTENSIONS if (p := place / f"{name}{ext}").is_file()]
     except Exception as e:  # the system's, or whichever library opens this kind of bucket
@@ -69,7 +69,7 @@ def find(directory: str | pathlib.Path, name: str) -> pathlib.Path:
             f"`python -m jaxbpc.prepare paper --out {directory}`"
         )
         raise InputError(f"{place / name}.jsonl does not exist: {remedy}")
-    return _copied(paths[0]) if source.is_remote(paths[0]) else paths[0]
+    return _copied(paths[0]) if paths_lib.is_remote(paths[0]) else paths[0]
 
 
 def _copied(path: Any) -> pathlib.Path:
@@ -77,7 +77,7 @@ def _copied(path: Any) -> pathlib.Path:
     try:
         state = path.stat()
         key = hashlib.sha256(f"{path} {state.length} {state.mtime}".encode()).hexdigest()[:32]
-        copy = source.cache_folder() / "corpora" / key / path.name
+        copy = paths_lib.cache_folder() / "corpora" / key / path.name
         if copy.exists():
             return copy
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from jaxbpc import parse
 from jaxbpc.errors import InputError
+from jaxbpc.utils import strict_json
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\r\n]*")  # JSON's
@@ -81,7 +81,7 @@ def value(line: bytes, where: str, most_bytes: int) -> Any:
     if len(line) > most_bytes:
         raise _too_long(where, most_bytes)
     try:
-        return parse.DECODER.decode(line.decode())
+        return strict_json.DECODER.decode(line.decode())
     except UnicodeDecodeError as e:
         raise _not_utf8(where, e.start, e)
     except (RecursionError, ValueError) as e:
@@ -136,7 +136,7 @@ class _Text:
         where = f"{self._path}:{number}"
         while True:
             try:
-                value, end = parse.DECODER.raw_decode(self._text, self._at)
+                value, end = strict_json.DECODER.raw_decode(self._text, self._at)
                 # What ends with the text may go on: 1 and then 2 are 12.
                 if end < len(self._text) or not self._more():
                     self._at = end

@@ -17,8 +17,8 @@ import pathlib
 
 import tokenizers
 
-from jaxbpc import parse
 from jaxbpc.errors import InputError
+from jaxbpc.utils import strict_json
 
 FILE = "qwen.tiktoken"
 SPECIALS = (
@@ -70,7 +70,7 @@ def convert(folder: pathlib.Path) -> tokenizers.Tokenizer:
 
 def _refuse_extra(path: pathlib.Path) -> None:
     """An `extra_vocab_file` in tokenizer_config.json would change ids."""
-    config = parse.json_file(path, _REMEDY) if path.is_file() else {}
+    config = strict_json.json_file(path, _REMEDY) if path.is_file() else {}
     if config.get("extra_vocab_file"):
         raise InputError(
             f"{path}: extra_vocab_file is not supported: save the tokenizer as tokenizer.json"
@@ -79,7 +79,7 @@ def _refuse_extra(path: pathlib.Path) -> None:
 
 def _read(path: pathlib.Path) -> dict[bytes, int]:
     """Token → rank, of a file whose ranks are 0, 1, … in any order."""
-    lines = parse.small_file(path, _REMEDY).splitlines()
+    lines = strict_json.small_file(path, _REMEDY).splitlines()
     ranks: dict[bytes, int] = {}
     seen: set[int] = set()
     for number, line in enumerate(lines, start=1):

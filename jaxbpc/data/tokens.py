@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxbpc import parse, record
-from jaxbpc.config import MAX_DOCUMENT_CHARACTERS, fingerprint
-from jaxbpc.data import audit, corpora, tiktoken
+from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
+from jaxbpc.data import audit, corpora, tiktoken, windows
 from jaxbpc.errors import InputError, short
+from jaxbpc.utils import strict_json
+from jaxbpc.utils.files import fingerprint, read_checked, write_checked
 
 log = logging.getLogger(__name__)
 _VERSION = 6  # of the cache's layout and of the rules above
@@ -56,7 +57,7 @@ class TokenStream:
 
     token_ids: [N] uint32. token_char_end: [N] int64, characters of the corpus up to a token's end,
     -1 where the tokenizer cannot tell. documents: [n, 6] int64 in the columns of
-    `record.DOCUMENT_COLUMNS`. bos: [k] int64, positions of tokens that stand for no text at a
+    `windows.DOCUMENT_COLUMNS`. bos: [k] int64, positions of tokens that stand for no text at a
     document's begin. audit: what the tokenizer loses, see `Audit.to_json`.
     """
 
@@ -101,7 +102,7 @@ def of_texts(texts: Iterable[str], encode: Callable[[str], Sequence[int]]) -> To
         n_bytes = len(text.encode("utf-8", "surrogatepass"))
         rows.append((n_tokens, len(text), n_bytes, row, -1, -1))
         n_tokens += len(ids[-1])
-    documents = np.array(rows, np.int64).reshape(-1, len(record.DOCUMENT_COLUMNS))
+    documents = np.array(rows, np.int64).reshape(-1, len(windows.DOCUMENT_COLUMNS))
     token_ids = np.concatenate([*ids, np.zeros(0, np.uint32)])
     return TokenStream(
         token_ids=token_ids,
@@ -126,10 +127,10 @@ def tokenizer_fingerprint(folder: pathlib.Path) -> str:
     digest = hashlib.sha256()
     names = [name for name in _FILES if (folder / name).is_file()]
     for name in names:
-        if (folder / name).stat().st_size > parse.MOST_BYTES:
+        if (folder / name).stat().st_size > strict_json.MOST_BYTES:
             raise InputError(
-                f"{folder / name}: has more than {parse.MOST_BYTES >> 20} MiB, no tokenizer has: "
-                "give another as --config.model.tokenizer"
+                f"{folder / name}: has more than {strict_json.MOST_BYTES >> 20} MiB, no tokenizer "
+                "has: give another as --config.model.tokenizer"
             )
     if not set(names) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
         raise InputError(
@@ -255,7 +256,7 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
     """The stream that a folder of the cache holds. Raises InputError where it is damaged."""
     arrays = {}
     remedy = "it is made again"
-    meta = record.read_checked(folder / "meta.json", remedy)
+    meta = read_checked(folder / "meta.json", remedy)
     try:
         for name, dtype in _ARRAYS.items():
             with open(folder / name, "rb") as file:
@@ -268,7 +269,7 @@ def _open(folder: pathlib.Path, sha256: str) -> TokenStream:
             arrays[name] = data
     except (OSError, ValueError) as e:
         raise InputError(f"{folder}: a damaged token cache ({str(e)[:100]}): {remedy}")
-    arrays["documents"] = arrays["documents"].reshape(-1, len(record.DOCUMENT_COLUMNS))
+    arrays["documents"] = arrays["documents"].reshape(-1, len(windows.DOCUMENT_COLUMNS))
     first = arrays["documents"][:, 0]
     return TokenStream(
         **arrays,
@@ -336,7 +337,7 @@ def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress)
     meta |= {"max_id": max_id, "n_bos": audited.before if audited else 0}
     meta |= {"audit": audited.to_json() if audited else {}}
     meta["sha256"] = {name: digest.hexdigest() for name, digest in digests.items()}
-    record.write_checked(temporary / "meta.json", meta | {"subsets": list(subsets)})
+    write_checked(temporary / "meta.json", meta | {"subsets": list(subsets)})
     return temporary
 
 

@@ -18,6 +18,8 @@ import dataclasses
 
 from jaxbpc.errors import InputError
 
+DOCUMENT_COLUMNS = ("first_token", "characters", "bytes", "row", "date", "subset")
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:

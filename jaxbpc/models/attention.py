@@ -15,7 +15,7 @@ from jaxbpc.models import rope
 from jaxbpc.models.arch import Arch, Layer
 from jaxbpc.models.attend import Scores, attend
 from jaxbpc.models.dense import Linear, Norm, param
-from jaxbpc.sharding import constrain
+from jaxbpc.parallel.sharding import constrain
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from jaxbpc.models.attention import GroupedAttention, LatentAttention, Window
 from jaxbpc.models.dense import MLP, Linear, Norm, Table
 from jaxbpc.models.head import Head
 from jaxbpc.models.moe import MoE
-from jaxbpc.sharding import constrain
+from jaxbpc.parallel.sharding import constrain
 
 # Placement → the norms before attention and MLP, and those after them; where they have one alone on
 # the sum ('after'), it has the first name: checkpoints call both the same.

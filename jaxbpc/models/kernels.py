@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbpc import sharding
 from jaxbpc.models.arch import Arch
+from jaxbpc.parallel import sharding
 
 TILE = 128  # rows and columns of a TPU's tile: splash takes lengths that are multiples of it
 _BLOCK = 640  # the most queries or keys at a time: 1920 = 3 · 640

@@ -22,9 +22,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxbpc import progress
 from jaxbpc.errors import InputError
 from jaxbpc.text import latex, parts, writer
+from jaxbpc.utils import progress
 
 MIN_CHARACTERS = 1000  # covers, notices of withdrawal
 MAX_PAPER_BYTES = 1 << 29  # of a paper's archive unpacked: figures are most of it

@@ -25,10 +25,11 @@ from absl import flags
 from jaxbpc import cli
 from jaxbpc.data import baselines, corpora, tokens
 from jaxbpc.errors import InputError
-from jaxbpc.progress import Bar
-from jaxbpc.record import write_json
-from jaxbpc.text import duplicates, inputs, overlap, parallel
+from jaxbpc.text import duplicates, inputs, overlap
 from jaxbpc.text.tally import Tally, read, tally
+from jaxbpc.utils import paths, processes
+from jaxbpc.utils.files import write_json
+from jaxbpc.utils.progress import Bar
 from jaxbpc.weights import source
 
 FLAGS = flags.FlagValues()
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> None:
     """One corpus."""
     if len(arguments) != 1:
         raise InputError("give: CORPUS; see --help")
-    workers = _WORKERS.value or parallel.cores()
+    workers = _WORKERS.value or processes.cores()
     found = check(arguments[0], _TOKENIZER.value, _AGAINST.value, _BASELINES.value, workers=workers)
     if _JSON.value:
         write_json(pathlib.Path(_JSON.value), found)
@@ -104,7 +105,7 @@ def check(
     if with_baselines:
         path = pathlib.Path(this.path)
         about = baselines.Corpus(path, corpora.file_sha256(path))
-        counts["baselines"] = baselines.bits_per_character(about, source.cache_folder())
+        counts["baselines"] = baselines.bits_per_character(about, paths.cache_folder())
     return counts
 
 
@@ -164,7 +165,7 @@ def _tallies(found: inputs.Source, limit: int | None, workers: int):
     """The tally of each piece, in order."""
     with (
         Bar(found.name, "ch") as bar,
-        contextlib.closing(parallel.ordered(tally, read(found), limit, workers)) as results,
+        contextlib.closing(processes.ordered(tally, read(found), limit, workers)) as results,
     ):
         for one in results:
             bar.update(one.characters)
@@ -194,7 +195,7 @@ def _counts(corpus: str, total: Tally, n_equal: int) -> dict[str, Any]:
 def _tokens(found: inputs.Source, folder: pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(found.path)
     with Bar(f"tokenising {path.stem}", "ch") as bar:
-        stream = tokens.stream(path, folder, source.cache_folder(), progress=bar.update)
+        stream = tokens.stream(path, folder, paths.cache_folder(), progress=bar.update)
     return {"tokens": len(stream.token_ids), **stream.audit}
 
 

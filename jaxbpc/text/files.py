@@ -35,8 +35,9 @@ from absl import flags
 
 from jaxbpc import cli
 from jaxbpc.errors import InputError
-from jaxbpc.progress import Bar
-from jaxbpc.text import decode, duplicates, inputs, parallel, pieces, sample, work, writer
+from jaxbpc.text import decode, duplicates, inputs, pieces, sample, work, writer
+from jaxbpc.utils import processes
+from jaxbpc.utils.progress import Bar
 
 FLAGS = flags.FlagValues()
 
@@ -142,8 +143,8 @@ def files(
     skipped: Counter[str] = Counter()
     sources = inputs.find(given, options.include, options.exclude, skipped)
     stream = pieces.pieces(sources, options.documents.columns())
-    n_workers = workers or parallel.cores()
-    results = parallel.ordered(work.process, stream, options.documents, n_workers)
+    n_workers = workers or processes.cores()
+    results = processes.ordered(work.process, stream, options.documents, n_workers)
     dropped: Counter[str] = Counter()
     guessed: Counter[str] = Counter()
     with writer.Writer(out, name) as corpus, contextlib.closing(results), Bar(name, "ch") as bar:

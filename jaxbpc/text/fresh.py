@@ -34,9 +34,10 @@ from typing import Any
 
 from absl import flags
 
-from jaxbpc import cli, dates, progress
+from jaxbpc import cli
 from jaxbpc.errors import InputError
-from jaxbpc.text import arxiv, files, git, latex, parallel, parts, wet, writer
+from jaxbpc.text import arxiv, files, git, latex, parts, wet, writer
+from jaxbpc.utils import dates, processes, progress
 
 FLAGS = flags.FlagValues()
 _OUT = flags.DEFINE_string("out", "data", "folder of the corpus", flag_values=FLAGS)
@@ -134,7 +135,7 @@ def fresh(
         folder = out / f".{name}.parts"
         work = Work(options, known)
         settings = f"{about} {hashlib.sha256(repr(known).encode()).hexdigest()}"
-        done, failed = parts.collect(found, work, settings, folder, workers or parallel.cores())
+        done, failed = parts.collect(found, work, settings, folder, workers or processes.cores())
         if not done:
             raise InputError(next(iter(failed.values())))
         counts = parts.merge(done, corpus, characters, options.seed)

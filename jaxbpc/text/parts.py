@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxbpc import progress
 from jaxbpc.errors import InputError
-from jaxbpc.record import write_json
-from jaxbpc.text import duplicates, parallel, sample, writer
+from jaxbpc.text import duplicates, sample, writer
+from jaxbpc.utils import processes, progress
+from jaxbpc.utils.files import write_json
 
 # Of a row: the digest of what makes it a duplicate, characters, UTF-8 bytes, bytes of its line.
 _INDEX = np.dtype([("digest", "V16"), ("characters", "<u4"), ("bytes", "<u4"), ("line", "<u4")])
@@ -54,7 +54,7 @@ def collect(
     todo = [pair for pair in parts.items() if not pair[1].with_suffix(".json").exists()]
     if len(todo) < len(parts):
         progress.tell(f"{len(parts) - len(todo)} of {len(units)} sources were done before")
-    errors = parallel.ordered(_collect, todo, work, min(workers, len(todo)) or 1)
+    errors = processes.ordered(_collect, todo, work, min(workers, len(todo)) or 1)
     with contextlib.closing(errors):
         for (unit, _), error in zip(todo, errors, strict=True):
             if error:

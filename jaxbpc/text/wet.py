@@ -25,8 +25,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxbpc import progress
 from jaxbpc.text import parts, writer
+from jaxbpc.utils import progress
 
 MIN_CHARACTERS = 300
 MAX_RECORD_BYTES = 1 << 23  # of one page: Common Crawl keeps 1 MiB of each

@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from jaxbpc import dates
 from jaxbpc.errors import InputError
 from jaxbpc.text import decode, duplicates, inputs, writer
 from jaxbpc.text.pieces import LIMIT, Files, Lines, Piece, Rows
+from jaxbpc.utils import dates
 
 _LANGUAGE_CHARACTERS = 1000  # of a document's middle, from which its language is told
 

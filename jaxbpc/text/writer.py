@@ -17,7 +17,7 @@ from typing import Any
 import jaxbpc
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.record import write_json
+from jaxbpc.utils.files import write_json
 
 
 def row(

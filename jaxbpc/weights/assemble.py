@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxbpc import sharding
 from jaxbpc.models.arch import Arch, Parts
+from jaxbpc.parallel import sharding
 from jaxbpc.weights import quantized
 from jaxbpc.weights.names import Fill
 

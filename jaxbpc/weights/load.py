@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxbpc import sharding
-from jaxbpc.config import fingerprint
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
+from jaxbpc.parallel import sharding
+from jaxbpc.utils.files import fingerprint
 from jaxbpc.weights import names, quantized, source, trees
 from jaxbpc.weights import tensors as tensors_lib
 from jaxbpc.weights.assemble import assemble

@@ -16,8 +16,9 @@ from typing import Any
 
 import jax
 
-from jaxbpc import distributed, sharding
 from jaxbpc.errors import InputError
+from jaxbpc.parallel import distributed, sharding
+from jaxbpc.utils import paths
 from jaxbpc.weights import load, source, tensors
 
 
@@ -40,7 +41,7 @@ def convert(
     Raises:
       InputError: not a readable model, `out` exists, no room, or it cannot be written.
     """
-    to = source.place(out if source.is_remote(out) else os.path.abspath(os.path.expanduser(out)))
+    to = paths.place(out if paths.is_remote(out) else os.path.abspath(os.path.expanduser(out)))
     with distributed.together("reading the model"):
         folder = source.resolve(path, revision)
         checkpoint = load.open_checkpoint(folder)
@@ -49,7 +50,7 @@ def convert(
             _make_room(to, sum(map(_n_bytes, groups)))
     # A bucket does not rename: there the last file that is written, config.json, makes it a model.
     token = distributed.json_from_writer(secrets.token_hex(4))
-    unfinished = to if source.is_remote(out) else to.parent / f"{to.name}.unfinished-{token}"
+    unfinished = to if paths.is_remote(out) else to.parent / f"{to.name}.unfinished-{token}"
 
     def read() -> Iterator[dict[str, jax.Array]]:
         for group in groups:
@@ -75,7 +76,7 @@ def _make_room(out: Any, n_bytes: int) -> None:
         if out.exists():
             raise InputError(f"{out} exists already: give a folder that does not")
         out.parent.mkdir(parents=True, exist_ok=True)
-        if not source.is_remote(out) and n_bytes > shutil.disk_usage(out.parent).free:
+        if not paths.is_remote(out) and n_bytes > shutil.disk_usage(out.parent).free:
             raise InputError(f"{out}: {n_bytes / 1e9:.3g} GB are needed there: make room")
     except OSError as e:
         raise InputError(f"{out}: cannot be written ({e.strerror or e}): give another folder")

@@ -15,8 +15,9 @@ import pathlib
 import re
 from typing import Any
 
-from jaxbpc import parse
 from jaxbpc.errors import InputError, short
+from jaxbpc.utils import strict_json
+from jaxbpc.utils.paths import cache_folder, is_remote, place
 
 log = logging.getLogger(__name__)
 
@@ -46,32 +47,6 @@ class Tensor:
         """Bytes in the file: the digits in the dtype's name are its bits."""
         bits = int("".join(c for c in self.dtype.split("_")[0] if c.isdigit()) or 8)
         return math.prod(self.shape) * bits // 8
-
-
-def cache_folder() -> pathlib.Path:
-    """The user's cache of jaxbpc; the environment variable JAXBPC_CACHE overrides it."""
-    import platformdirs
-
-    return pathlib.Path(os.environ.get("JAXBPC_CACHE") or platformdirs.user_cache_dir("jaxbpc"))
-
-
-def is_remote(path: str | pathlib.Path) -> bool:
-    """Whether a path is in a bucket."""
-    return "://" in str(path)
-
-
-def place(path: str) -> Any:
-    """A path, local or in a bucket."""
-    if not is_remote(path):
-        return pathlib.Path(os.path.expanduser(path))  # pathlib's raises for an unknown user
-    from etils import epath
-
-    try:
-        return epath.Path(path)
-    except KeyError:  # of its table of schemes
-        raise InputError(
-            f"{path}: nothing is known of such an address: give gs://… or a local path"
-        )
 
 
 def resolve(path: str, revision: str | None = None, weights: bool = True) -> pathlib.Path:
@@ -172,7 +147,7 @@ def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
             raise InputError(
                 f"{files[name]} is a link out of its folder, not copied: put the file itself there"
             )
-        content = parse.small_file(files[name])
+        content = strict_json.small_file(files[name])
         if is_remote(to):  # an object is written whole
             (to / name).write_bytes(content)
             continue
@@ -200,7 +175,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     """The fields of a folder's config.json. Raises InputError."""
     path = folder / "config.json"
     try:
-        return parse.json_file(path)
+        return strict_json.json_file(path)
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: give the folder of a Hugging Face model (config.json, "
@@ -241,7 +216,7 @@ def tensors(folder: pathlib.Path) -> dict[str, Tensor]:
 
 def _read_index(index: pathlib.Path) -> dict[str, str]:
     """Tensor name → file name. Files outside of the folder are refused."""
-    named = parse.json_file(index).get("weight_map")
+    named = strict_json.json_file(index).get("weight_map")
     if not isinstance(named, dict):
         raise InputError(f"{index}: no readable `weight_map`: mend the file")
     for file in set(map(str, named.values())):
@@ -301,7 +276,7 @@ def check_lengths(item: pathlib.Path, n_bytes: int | None = None) -> None:
     """
     if is_remote(item):
         return
-    most = parse.MOST_BYTES if n_bytes is None else 2 * n_bytes + parse.MOST_BYTES
+    most = strict_json.MOST_BYTES if n_bytes is None else 2 * n_bytes + strict_json.MOST_BYTES
     for file in item.rglob("*"):
         if n_bytes is None and file.name not in _ORBAX_SMALL:
             continue

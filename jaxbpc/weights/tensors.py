@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
-from jaxbpc import distributed
 from jaxbpc.errors import InputError, short
+from jaxbpc.parallel import distributed
+from jaxbpc.utils import paths
 from jaxbpc.weights import source
 from jaxbpc.weights.source import Tensor
 
@@ -109,7 +110,7 @@ def write(path: pathlib.Path, groups: Iterable[Mapping[str, jax.Array]]) -> None
     context.array.saving.storage_options.chunk_byte_size = _CHUNK_BYTES
     context.array.saving.use_compression = False
     remedy = "make room, or give another folder"
-    if source.is_remote(path):
+    if paths.is_remote(path):
         whole = {name: array for group in groups for name, array in group.items()}
         with _quiet(path, "written", remedy), context:
             ocp.save(path, whole)
@@ -190,7 +191,7 @@ def _tree(item: pathlib.Path) -> Any:
 
 def _address(item: pathlib.Path) -> tuple[pathlib.Path, str | None]:
     """A checkpoint's path and its tree's name in it, as Orbax wants them."""
-    item = item if source.is_remote(item) else item.absolute()
+    item = item if paths.is_remote(item) else item.absolute()
     if (item.parent / "_CHECKPOINT_METADATA").exists():
         return item.parent, item.name
     return item, None

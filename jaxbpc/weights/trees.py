@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxbpc import sharding
 from jaxbpc.models.arch import Arch, Moved, Tree
+from jaxbpc.parallel import sharding
 from jaxbpc.weights import names
 from jaxbpc.weights.source import Tensor
 from jaxbpc.weights.tensors import Stored, Wanted, dtype_of

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 import jax
 
-from jaxbpc import progress
 from jaxbpc.errors import EXIT_STOPPED
+from jaxbpc.utils import progress
 
 _CONNECT_S = 5.0
 _runs = itertools.count()  # every process of a job makes the same runs

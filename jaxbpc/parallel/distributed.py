@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbpc import peers
 from jaxbpc.errors import EXIT_INPUT, EXIT_STOPPED, InputError, NumberError, Stopped, redacted
+from jaxbpc.parallel import watchdog
 
 _HEARTBEAT_S = 30  # without one a process is lost
 
@@ -136,7 +136,7 @@ def none_waits() -> Iterator[None]:
     if jax.process_count() == 1 or not jax.distributed.is_initialized():
         yield
         return
-    with peers.Watch() as watch:
+    with watchdog.Watch() as watch:
         try:
             yield
         except (_AgreedError, AgreedNumberError, Stopped):
@@ -183,15 +183,6 @@ def json_from_writer(value: Any) -> Any:
     padded = np.zeros(size, np.uint8)
     padded[: len(data[:size])] = data[:size]
     return json.loads(from_writer(padded).tobytes())
-
-
-def must_stop(step: int) -> bool:
-    """Whether a process of the job was told to end (SIGTERM): all get to know at the same step."""
-    if jax.process_count() == 1:
-        return False
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def _gather(value: np.ndarray) -> np.ndarray:
