@@ -31,7 +31,7 @@ import demo
 import growth
 import numpy as np
 
-from jaxbpc import record, results
+from jaxbpc.run import record, results
 
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 # Devices, axis of the mesh, windows a device: what lives may differ in.

@@ -70,17 +70,18 @@ def make_model(folder: pathlib.Path, sizes: dict) -> None:
 def work(place: str, model: str, corpus: str, batch: int, run: str) -> None:
     """One run in this process: prints seconds a window after the first step, and memory."""
     from jaxbpc import config as config_lib
-    from jaxbpc import evaluate, lives
+    from jaxbpc import evaluate
+    from jaxbpc.run import attempts
 
     seen: list[tuple[float, float]] = []  # after each window: time, resident MiB
-    scored = lives.Life.scored
+    scored = attempts.Life.scored
 
-    def watched(life: lives.Life) -> None:
+    def watched(life: attempts.Life) -> None:
         scored(life)
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
         seen.append((time.perf_counter(), pages * resource.getpagesize() / 2**20))
 
-    lives.Life.scored = watched  # type: ignore[method-assign]
+    attempts.Life.scored = watched  # type: ignore[method-assign]
 
     config = config_lib.default()
     config.model.path = f"{place}/{model}"

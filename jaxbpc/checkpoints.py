@@ -6,7 +6,7 @@ import logging
 import math
 import pathlib
 
-from jaxbpc import curve, runs
+from jaxbpc.analysis import runs, training_curve
 from jaxbpc.errors import InputError
 from jaxbpc.utils.paths import is_remote
 
@@ -37,7 +37,7 @@ def read(sources: list[str], x: str, corpus: str) -> list[Checkpoint]:
     for source in sources:
         path = pathlib.Path(source).expanduser()
         if path.is_dir() or is_remote(source):
-            curves, others = curve.split([source])
+            curves, others = training_curve.split([source])
             for run in runs.read(others):
                 found.append(
                     Checkpoint(run.name, _x(run, x), _bpc(run, corpus, run.results.average_bpc))
@@ -49,7 +49,7 @@ def read(sources: list[str], x: str, corpus: str) -> list[Checkpoint]:
     return found
 
 
-def _of_series(series: curve.Curve, x: str, corpus: str) -> list[Checkpoint]:
+def _of_series(series: training_curve.Curve, x: str, corpus: str) -> list[Checkpoint]:
     """Its checkpoints but those that cannot be fitted: failed ones, and without an x (step_latest).
 
     Raises InputError where none has an x.
@@ -63,9 +63,9 @@ def _of_series(series: curve.Curve, x: str, corpus: str) -> list[Checkpoint]:
                 "warning: %s is left out: it does not tell the %s of its model", run.name, x
             )
     telling = telling or series.good
-    for note in curve.unlike(series):
+    for note in training_curve.unlike(series):
         log.warning("warning: %s: %s", series.name, note)
-    averages = curve.averages(series)
+    averages = training_curve.averages(series)
     return [
         Checkpoint(run.name, _x(run, x), _bpc(run, corpus, averages[run.folder])) for run in telling
     ]

@@ -20,9 +20,8 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import contamination, intervals, lives, mirror, reduce
-from jaxbpc import results as results_lib
 from jaxbpc import step as step_lib
+from jaxbpc.analysis import bootstrap, contamination, metrics
 from jaxbpc.data import baselines, batches, corpora
 from jaxbpc.errors import InputError, Stopped
 from jaxbpc.job import (
@@ -39,8 +38,10 @@ from jaxbpc.job import (
 )
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.parallel import distributed, preemption, sharding
-from jaxbpc.record import Record
-from jaxbpc.results import CorpusResult, Results, with_baselines
+from jaxbpc.run import attempts, bucket
+from jaxbpc.run import results as results_lib
+from jaxbpc.run.record import Record
+from jaxbpc.run.results import CorpusResult, Results, with_baselines
 from jaxbpc.tracking import Tracker
 from jaxbpc.utils import paths
 from jaxbpc.utils.files import fingerprint
@@ -74,9 +75,9 @@ def run(
         with distributed.together("reading the config, model and corpora"):
             settings = config_lib.validate(config)
             if distributed.is_writer():
-                folder = stack.enter_context(mirror.worked_in(workdir))
-                stack.enter_context(lives.locked(folder))
-                lives.refuse_other(folder, "series.json", "a series of checkpoints")
+                folder = stack.enter_context(bucket.worked_in(workdir))
+                stack.enter_context(attempts.locked(folder))
+                attempts.refuse_other(folder, "series.json", "a series of checkpoints")
             job = open_job(settings)
             compressors = stack.enter_context(_compressors(job))
             tracker = stack.enter_context(tracked(settings, folder, shared))
@@ -85,7 +86,7 @@ def run(
         done = distributed.json_from_writer(done)
         with distributed.together("loading the model"):
             loaded = not_loaded(job, done) if done else load_job(job, shared)
-            if lives.files_state(str(job.checkpoint.folder)) != job.files:
+            if source.files_state(str(job.checkpoint.folder)) != job.files:
                 raise InputError(
                     f"{settings.model_path}: its files changed while they were loaded: start the "
                     "same command again once they are written"
@@ -167,7 +168,7 @@ def _weights_of_done(workdir: pathlib.Path, job: Job) -> str | None:
     """
     weights = set()
     try:
-        if job.files is None or lives.last_files(workdir) != job.files:
+        if job.files is None or attempts.last_files(workdir) != job.files:
             return None
         for name, stream in job.streams.items():
             record = Record.open(workdir / name)
@@ -182,7 +183,7 @@ def _weights_of_done(workdir: pathlib.Path, job: Job) -> str | None:
     return weights.pop() if len(weights) == 1 else None
 
 
-def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> lives.Life:
+def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> attempts.Life:
     """Writes down that this life has begun, and what the one before it did until it was killed."""
     plans = job.plans
     done = sum(plans[n].n_all_windows - len(r.undone(plans[n])) for n, r in records.items())
@@ -193,11 +194,11 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "files": job.files,
         "commit": source.commit_of(job.checkpoint.folder),
     }
-    return lives.Life(workdir if distributed.is_writer() else None, about, done)
+    return attempts.Life(workdir if distributed.is_writer() else None, about, done)
 
 
 @contextlib.contextmanager
-def _put_to_rest(records: dict[str, Record], life: lives.Life) -> Iterator[None]:
+def _put_to_rest(records: dict[str, Record], life: attempts.Life) -> Iterator[None]:
     """Seals what the body wrote, also where a signal ended it; a fault leaves it as it is."""
 
     def rest() -> None:
@@ -217,7 +218,7 @@ def _score_all(
     job: Job,
     loaded: Loaded,
     records: dict[str, Record],
-    life: lives.Life,
+    life: attempts.Life,
     tracker: Tracker,
 ) -> int:
     """Scores what the records lack; returns the number of tokens. Raises Stopped by a signal."""
@@ -354,27 +355,27 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
             "stride": job.settings.window_stride,
         },
         corpora=entries,
-        average_bpc=reduce.average_bpc(entry.bpc for entry in entries.values()),
+        average_bpc=metrics.average_bpc(entry.bpc for entry in entries.values()),
         runs=life.all_lives(),
         speed=speed,
         config=json.loads(config.to_json_best_effort()),
         environment=_environment(),
         fingerprint=fingerprint(what),
-        weighted_bpc=reduce.weighted_bpc(entries.values()),
+        weighted_bpc=metrics.weighted_bpc(entries.values()),
         training=job.training,
     )
 
 
 def _corpus(job: Job, name: str, record: Record) -> CorpusResult:
     stream, plan, nll = job.streams[name], job.plans[name], record.read("nll")
-    subsets = reduce.by_subset(nll, plan, stream.documents, stream.subsets)
+    subsets = metrics.by_subset(nll, plan, stream.documents, stream.subsets)
     vocab_size = job.checkpoint.arch.vocab_size
-    result = reduce.corpus_result(
+    result = metrics.corpus_result(
         nll, plan, stream.counts, stream.bos, vocab_size, stream.audit, subsets
     )
     if result.note:
         log.warning("%s: %s", name, result.note)
-    return contamination.added(intervals.added(result, intervals.read(record)), record)
+    return contamination.added(bootstrap.added(result, bootstrap.read(record)), record)
 
 
 def _environment() -> dict[str, Any]:

@@ -35,7 +35,8 @@ import sys
 import numpy as np
 from absl import flags
 
-from jaxbpc import checkpoints, cli, points, published, regress, runs
+from jaxbpc import checkpoints, cli, points, published, regress
+from jaxbpc.analysis import runs
 from jaxbpc.errors import InputError
 from jaxbpc.utils.files import write_json
 

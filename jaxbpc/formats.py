@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from jaxbpc import intervals, runs
-from jaxbpc.compare import Comparison, Ranked
+from jaxbpc.analysis import bootstrap, runs
+from jaxbpc.analysis.compare import Comparison, Ranked
 from jaxbpc.data import corpora
-from jaxbpc.results import CorpusResult
+from jaxbpc.run.results import CorpusResult
 from jaxbpc.utils.files import fingerprint
 
 TASK = "llm_compression"
@@ -86,7 +86,7 @@ def lm_eval(ranked: Ranked) -> dict[str, Any]:
             "model_revision": settings.get("model", {}).get("revision") or "main",
             "batch_size": str(settings.get("batch_per_device", "")),
             "limit": settings.get("data", {}).get("samples"),
-            "bootstrap_iters": intervals.N_DRAWS,
+            "bootstrap_iters": bootstrap.N_DRAWS,
         },
         "date": _started(ranked.run).timestamp(),
         "jaxbpc_version": results.environment.get("jaxbpc"),

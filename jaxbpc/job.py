@@ -17,13 +17,14 @@ import jax
 import jaxbpc
 from jaxbpc import config as config_lib
 from jaxbpc import layout as layout_lib
-from jaxbpc import lives, record, tracking
 from jaxbpc import step as step_lib
+from jaxbpc import tracking
 from jaxbpc import training as training_lib
 from jaxbpc.data import corpora, tokens, windows
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, n_parameters
 from jaxbpc.parallel import distributed, sharding
+from jaxbpc.run import record
 from jaxbpc.utils import paths
 from jaxbpc.utils.progress import Bar
 from jaxbpc.weights import load, source, wheel
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 class Job:
     """All that a run needs but the weights: read, checked, chosen. Dicts go by corpus.
 
-    files: `lives.files_state` of the checkpoint before anything of it was read.
+    files: `source.files_state` of the checkpoint before anything of it was read.
     """
 
     settings: config_lib.Settings
@@ -97,7 +98,7 @@ def open_job(settings: config_lib.Settings) -> Job:
     files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
     sharding.mesh_shape(settings.mesh, jax.device_count())
     folder = _folder(settings.model_path, settings, weights=True)
-    state = lives.files_state(str(folder))
+    state = source.files_state(str(folder))
     checkpoint = load.open_checkpoint(folder)
     tokenizer = tokenizer_folder(settings)
     layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)

@@ -17,14 +17,16 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxbpc
-from jaxbpc import intervals, layout, reduce, results
+from jaxbpc import layout
+from jaxbpc.analysis import bootstrap, metrics
 from jaxbpc.data import batches
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.head import Head
 from jaxbpc.parallel import sharding
-from jaxbpc.results import CorpusResult, Results
+from jaxbpc.run import results
+from jaxbpc.run.results import CorpusResult, Results
 from jaxbpc.step import Step
 
 Function = Callable[[jax.Array], jax.Array]
@@ -75,11 +77,11 @@ def score(
     batch_size = n_shards * max(1, min(most, -(-plan.n_all_windows // n_shards)))
     split = NamedSharding(mesh, PartitionSpec(tuple(axes), None))
     nll = _nll((hidden, head), stream, plan, batch_size, split)
-    subsets = reduce.by_subset(nll, plan, stream.documents, stream.subsets)
-    result = reduce.corpus_result(
+    subsets = metrics.by_subset(nll, plan, stream.documents, stream.subsets)
+    result = metrics.corpus_result(
         nll, plan, stream.counts, stream.bos, vocab_size, stream.audit, subsets
     )
-    return intervals.added(result, intervals.per_document(nll, stream.documents))
+    return bootstrap.added(result, bootstrap.per_document(nll, stream.documents))
 
 
 def _nll(params, stream: TokenStream, plan: Plan, batch_size: int, split) -> np.ndarray:
@@ -195,13 +197,13 @@ def write(
         model=model,
         window=dict(zip(("block_size", "stride"), window, strict=True)),
         corpora=corpora,
-        average_bpc=reduce.average_bpc(result.bpc for result in corpora.values()),
+        average_bpc=metrics.average_bpc(result.bpc for result in corpora.values()),
         runs=[],
         speed={},
         config={},
         environment={"jaxbpc": jaxbpc.__version__, "jax": jax.__version__},
         fingerprint="",
-        weighted_bpc=reduce.weighted_bpc(corpora.values()),
+        weighted_bpc=metrics.weighted_bpc(corpora.values()),
         training=dict.fromkeys(TRAINING) | _numbers(training),
     )
     try:

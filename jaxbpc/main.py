@@ -35,8 +35,9 @@ def main() -> None:
     """Flags → config → distributed start → evaluate.run → the table on stdout."""
     # Of a GPU's memory JAX takes three quarters by default: a large model needs more.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(chips.GPU_MEMORY_SHARE))
-    from jaxbpc import evaluate, results
+    from jaxbpc import evaluate
     from jaxbpc.parallel import distributed
+    from jaxbpc.run import results
     from jaxbpc.utils import paths
 
     name = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -57,7 +58,8 @@ def main() -> None:
 
 def _series(workdir: str) -> None:
     """Scores the checkpoints of a training and prints their curve; raises where some failed."""
-    from jaxbpc import curve, series, tables
+    from jaxbpc import series, tables
+    from jaxbpc.analysis import training_curve
     from jaxbpc.parallel import distributed
 
     config = _CONFIG.value
@@ -65,7 +67,7 @@ def _series(workdir: str) -> None:
         config, found := series.find(config, _CHECKPOINTS.value, _REVISIONS.value), workdir
     )
     if distributed.is_writer():
-        made = [curve.table(each) for each in curve.split([workdir])[0]]
+        made = [tables.over_training(each) for each in training_curve.split([workdir])[0]]
         cli.show(tables.text(made), f"the table's numbers are in {workdir}")
     if failed:
         names = ", ".join(checkpoint.name for checkpoint in failed)

@@ -8,14 +8,15 @@ corpus of its area.
 import csv
 import dataclasses
 import decimal
-import functools
 import math
 import pathlib
 
 import numpy as np
 
-from jaxbpc import published, runs
+from jaxbpc import published
+from jaxbpc.analysis import runs
 from jaxbpc.errors import InputError
+from jaxbpc.published.names import published_name, same_name
 
 # What the paper's fits call benchmarks otherwise.
 _FIT_NAMES = {"NaturalQuestions": "NQ", "MMLU": "MMLU cloze"}
@@ -76,19 +77,6 @@ def kinds() -> list[Kind]:
 
 def _without(area: str) -> tuple[str, ...]:
     return published.NOT_IN_MATH if area == "math" else ()
-
-
-@functools.cache
-def published_name(name: str) -> str | None:
-    """What the published tables call a model of that name or hub id; None: they have no such."""
-    tables = {model.name: model.names for model in published.models()}
-    tables |= {model: (model, hub_id) for model, hub_id in published.OFF_LEADERBOARD.items()}
-    given = {name, runs.model_name(name)}
-    for model, names in tables.items():
-        aliases = {*names, *map(runs.model_name, names)}
-        if any(runs.same_name(n, alias) for n in given for alias in aliases):
-            return model
-    return None
 
 
 def paper_models() -> list[Model]:
@@ -209,9 +197,7 @@ def _rows(path: pathlib.Path):
 def _known(name: str, folders: list[runs.Run], paper: bool) -> Model:
     """The model of a run, or a published one, by its name; else one of which nothing is known."""
     for run in folders:
-        if any(
-            runs.same_name(name, n) for n in (run.name, run.folder.name, run.results.model["path"])
-        ):
+        if any(same_name(name, n) for n in (run.name, run.folder.name, run.results.model["path"])):
             return of_run(run)
     known_as = published_name(name)
     if known_as is None:
@@ -261,7 +247,7 @@ def _benchmark(row: dict[str, str], extra: dict[str, Kind], where: str) -> tuple
     if not name:
         raise InputError(f"{where}: the benchmark has no name: give it one")
     for kind in kinds():
-        if not kind.mismatch and any(runs.same_name(name, n) for n in (kind.name, kind.score)):
+        if not kind.mismatch and any(same_name(name, n) for n in (kind.name, kind.score)):
             if corpus and corpus != kind.corpus:
                 raise InputError(f"{where}: {name} is fitted against {kind.corpus}, not {corpus}")
             return kind.score, kind.corpus

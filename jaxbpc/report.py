@@ -26,7 +26,8 @@ import pathlib
 
 from absl import flags
 
-from jaxbpc import cli, compare, contamination, curve, formats, runs, tables
+from jaxbpc import cli, formats, tables
+from jaxbpc.analysis import compare, contamination, runs, training_curve
 from jaxbpc.errors import InputError
 from jaxbpc.page import course, figures, files, render
 from jaxbpc.utils import dates
@@ -47,10 +48,10 @@ def main(arguments: list[str]) -> None:
     """`RUN …`."""
     if not arguments:
         raise InputError("give one run's folder or more; see --help")
-    curves, folders = curve.split(arguments)
-    made = [curve.table(each) for each in curves]
+    curves, folders = training_curve.split(arguments)
+    made = [tables.over_training(each) for each in curves]
     chosen = runs.read(folders)
-    members = curve.members(curves)
+    members = training_curve.members(curves)
     if chosen:
         found = compare.gather(chosen, _SEED.value)
         made += tables.tables(found)
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> None:
     cli.show(tables.text(made), "the files that were asked for are written")
 
 
-def _last(curves: list[curve.Curve], members: list[runs.Run]) -> list[runs.Run]:
+def _last(curves: list[training_curve.Curve], members: list[runs.Run]) -> list[runs.Run]:
     """Of the runs of all series each one's last, and the control."""
     last = {each.runs[-1].folder for each in curves if each.runs}
     control = _CONTROL.value

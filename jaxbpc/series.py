@@ -18,11 +18,12 @@ import jax
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import curve, evaluate, layout, lives, mirror, results, training
+from jaxbpc import evaluate, layout, training
 from jaxbpc.data import corpora, tokens
 from jaxbpc.errors import InputError, NumberError, one_line
 from jaxbpc.job import Shared, tokenizer_folder, tracked
 from jaxbpc.parallel import distributed
+from jaxbpc.run import attempts, bucket, results, series_file
 from jaxbpc.utils import paths
 from jaxbpc.utils.files import write_json
 from jaxbpc.weights import source
@@ -106,9 +107,9 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
             for name in names:
                 sha256[name] = corpora.file_sha256(corpora.find(settings.data_dir, name))
             if distributed.is_writer():
-                folder = stack.enter_context(mirror.worked_in(workdir))
-                stack.enter_context(lives.locked(folder))
-                lives.refuse_other(folder, "runs.json", "a run of one model")
+                folder = stack.enter_context(bucket.worked_in(workdir))
+                stack.enter_context(attempts.locked(folder))
+                attempts.refuse_other(folder, "runs.json", "a run of one model")
             shared.tracker = stack.enter_context(tracked(settings, folder))
         distributed.check_same({"checkpoints": [checkpoint.name for checkpoint in found]})
         others = _others(folder, found) if distributed.is_writer() else []
@@ -116,7 +117,7 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
         def tell() -> None:
             if distributed.is_writer():
                 entries = [*others, *(checkpoint.to_json() for checkpoint in found)]
-                write_json(folder / curve.FILE, {"checkpoints": sorted(entries, key=_order)})
+                write_json(folder / series_file.FILE, {"checkpoints": sorted(entries, key=_order)})
 
         for checkpoint in found:
             _run(checkpoint, folder, sha256, shared, tell)
@@ -130,7 +131,7 @@ def _others(folder: pathlib.Path, found: list[Checkpoint]) -> list[dict[str, Any
     """
     own = {checkpoint.name: checkpoint for checkpoint in found}
     others = []
-    for entry in curve.entries(folder):
+    for entry in series_file.entries(folder):
         if checkpoint := own.get(entry["name"]):
             checkpoint.error = entry["error"]
             checkpoint.state = "failed" if checkpoint.error else "waiting"
@@ -280,6 +281,6 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     told += [last.get("files"), last.get("commit")]
     # A hub need not be in reach, nor its files here: what is not known is taken as told.
     revision = settings.model_revision or "main"
-    now += [lives.files_state(settings.model_path) or last.get("files")]
+    now += [source.files_state(settings.model_path) or last.get("files")]
     now += [source.hub_commits(settings.model_path).get(revision, last.get("commit"))]
     return told == now

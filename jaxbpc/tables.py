@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 
-from jaxbpc.compare import Comparison
-from jaxbpc.contamination import K_PERCENT, Step
-from jaxbpc.intervals import LEVEL, Estimate
+from jaxbpc.analysis import training_curve
+from jaxbpc.analysis.bootstrap import LEVEL, Estimate
+from jaxbpc.analysis.compare import Comparison
+from jaxbpc.analysis.contamination import K_PERCENT, Step
+from jaxbpc.analysis.training_curve import Curve
 
 WORDS = (
     "",
@@ -197,3 +199,26 @@ def markdown(made: list[Table]) -> str:
 
 def _escape(cell: str) -> str:
     return "".join(f"\\{c}" if c in "|*_<`\\" else c for c in cell)
+
+
+def over_training(curve: Curve) -> Table:
+    """A row a checkpoint: step, tokens, BPC of each corpus with its interval, and the average.
+
+    The average is over the same texts for all of them, see `training_curve.averages`.
+    """
+    corpora, means, rows = training_curve.corpora_of(curve.runs), training_curve.averages(curve), []
+    for run in curve.runs:
+        step, tokens = training_curve.trained(run, "step"), training_curve.trained(run, "tokens")
+        row = [run.name, "-" if step is None else str(step)]
+        row.append("-" if tokens is None else f"{tokens:.4g}")
+        for corpus in corpora:
+            result = run.results.corpora.get(corpus)
+            bpc = None if result is None else result.bpc
+            limits = None if result is None else result.bpc_interval
+            cell = "-" if bpc is None else f"{bpc:.4f}"
+            row.append(cell + (f" ({limits[0]:.4f}–{limits[1]:.4f})" if limits else ""))
+        average = means[run.folder]
+        rows.append([*row, "-" if average is None else f"{average:.4f}"])
+    notes = [f"In brackets: {LEVEL:.0%} intervals over the choice of documents.", *curve.notes]
+    head = ["model", "step", "tokens", *corpora, "average"]
+    return Table(f"Bits per character over training: {curve.name}", head, rows, notes)

@@ -15,7 +15,7 @@ from typing import Any
 
 from jaxbpc.config import Settings
 from jaxbpc.errors import InputError
-from jaxbpc.results import Results
+from jaxbpc.run.results import Results
 
 log = logging.getLogger(__name__)
 

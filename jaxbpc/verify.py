@@ -18,8 +18,10 @@ import sys
 
 from absl import flags
 
-from jaxbpc import cli, points, published, runs
+from jaxbpc import cli, published
+from jaxbpc.analysis import runs
 from jaxbpc.errors import InputError
+from jaxbpc.published.names import model_name, published_name, same_name
 
 TOLERANCE = 0.002
 EXIT_DIFFERS = 3
@@ -96,9 +98,9 @@ def recognise(run: runs.Run, name: str | None = None) -> tuple[published.Model, 
         raise _ask(f"--model {name!r} is no published model", name, [])
     path = run.results.model["path"]
     for model in published.models():
-        if any(runs.same_name(path, alias) for alias in model.names):
+        if any(same_name(path, alias) for alias in model.names):
             return model, "by its hub id"
-    short = runs.model_name(path)
+    short = model_name(path)
     if model := _by_name(short):
         return model, "by its name"
     alike = [model for model in published.models() if _same_size(model, run)]
@@ -109,7 +111,7 @@ def recognise(run: runs.Run, name: str | None = None) -> tuple[published.Model, 
 
 
 def _by_name(name: str) -> published.Model | None:
-    known_as = points.published_name(name)
+    known_as = published_name(name)
     return next((model for model in published.models() if model.name == known_as), None)
 
 

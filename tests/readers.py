@@ -15,10 +15,11 @@ import gguf_files
 import tiny
 from absl import flags
 
-from jaxbpc import config, config_file, results
+from jaxbpc import config, config_file
 from jaxbpc.data import corpora, tiktoken, tokens
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 from jaxbpc.weights import gguf_file, gguf_model, gguf_tokenizer, load, source
 
 LIMIT = 1000  # characters of a document

@@ -7,9 +7,10 @@ import types
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import intervals, results
+from jaxbpc.analysis import bootstrap
 from jaxbpc.data.windows import Plan
-from jaxbpc.record import Record
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 from jaxbpc.utils.files import write_json
 
 CHARACTERS = {"commoncraw": 131_100_000, "python": 98_200_000, "arxiv_math": 100_900_000}
@@ -101,7 +102,7 @@ def write_scored_run(
             tokens=len(nll),
             corpus_sha256=sha256,
         )
-        entries[name] = intervals.added(result, intervals.per_document(nll, documents))
+        entries[name] = bootstrap.added(result, bootstrap.per_document(nll, documents))
         ids = np.arange(len(nll), dtype=np.uint32)
         at = ids if ends is None else ends[name]
         settings = {"corpus_sha256": sha256}

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import warm
 
-from jaxbpc import results
+from jaxbpc.run import results
 
 CONFIG = """
 from jaxbpc import config as config_lib

@@ -15,9 +15,10 @@ import pytest
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, results
+from jaxbpc import evaluate
 from jaxbpc.data import baselines, corpora
 from jaxbpc.errors import InputError
+from jaxbpc.run import results
 from jaxbpc.text import inputs
 from jaxbpc.utils import paths
 

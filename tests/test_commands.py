@@ -13,9 +13,9 @@ import pytest
 import tiny
 import warm
 
-from jaxbpc import results
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 
 
 def command(*arguments):

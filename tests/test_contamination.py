@@ -10,9 +10,11 @@ import pytest
 import run_folders
 import warm
 
-from jaxbpc import contamination, results, runs, tables
+from jaxbpc import tables
+from jaxbpc.analysis import contamination, runs
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 
 CUTOFF = datetime.date(2024, 3, 31)
 

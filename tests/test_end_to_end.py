@@ -13,11 +13,12 @@ import safetensors.numpy
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, lives, results
+from jaxbpc import evaluate
 from jaxbpc.data import windows
 from jaxbpc.errors import InputError, NumberError, Stopped
 from jaxbpc.parallel import preemption
-from jaxbpc.record import Record
+from jaxbpc.run import attempts, results
+from jaxbpc.run.record import Record
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_a_loss_that_cannot_be_is_no_number(value, word):
 @pytest.mark.usefixtures("without_a_model")
 def test_two_runs_in_one_workdir(run):
     with (
-        lives.locked(run.path / "run"),
+        attempts.locked(run.path / "run"),
         pytest.raises(InputError, match="another run works in it"),
     ):
         run()

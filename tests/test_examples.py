@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxbpc import curve
+from jaxbpc.analysis import training_curve
 from jaxbpc.parallel import sharding
 
 PATH = pathlib.Path(__file__).parents[1] / "examples" / "train.py"
@@ -52,7 +52,7 @@ def test_bpc_falls_to_what_numpy_computes(tmp_path, monkeypatch):
     monkeypatch.setattr(train.sharding, "make_mesh", lambda _: mesh)
     with jax.numpy_dtype_promotion("standard"):  # as optax needs it
         params, stream = train.main(tmp_path / "run", steps=100)
-    (found,), _ = curve.split([str(tmp_path / "run")])
+    (found,), _ = training_curve.split([str(tmp_path / "run")])
     results = [run.results for run in found.runs]
     assert [result.training["step"] for result in results] == [0, 50, 100]
     assert [result.training["tokens"] for result in results] == [0, 102_400, 204_800]

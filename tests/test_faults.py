@@ -15,11 +15,13 @@ import tiny
 from damages import damages
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, results, runs
+from jaxbpc import evaluate
+from jaxbpc.analysis import runs
 from jaxbpc.data import windows
 from jaxbpc.errors import InputError, Stopped
 from jaxbpc.parallel import preemption
-from jaxbpc.record import Record
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 
 pytestmark = pytest.mark.long
 # Tokens a byte: two chunks of the record, 46 steps of 8 windows.

@@ -14,6 +14,7 @@ import warm
 
 from jaxbpc import fit, points, published
 from jaxbpc.errors import InputError
+from jaxbpc.published.names import published_name
 
 AVERAGES = ["overall", "knowledge avg", "coding avg", "math avg"]
 # As recomputed from the paper's tables: slope, intercept.
@@ -190,7 +191,7 @@ def test_two_runs_of_a_published_model(tmp_path):
     ],
 )
 def test_names_of_published_models(name, known_as):
-    assert points.published_name(name) == known_as
+    assert published_name(name) == known_as
 
 
 def test_every_model_of_the_paper_is_one_published_model():
@@ -198,7 +199,7 @@ def test_every_model_of_the_paper_is_one_published_model():
     assert None not in known
     assert len(set(known)) == len(known)
     for model in published.models():
-        assert {points.published_name(name) for name in model.names} == {model.name}
+        assert {published_name(name) for name in model.names} == {model.name}
 
 
 def test_what_speaks_against_a_prediction(tmp_path):

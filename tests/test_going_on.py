@@ -11,7 +11,7 @@ import tiny
 from jaxbpc import config as config_lib
 from jaxbpc import evaluate
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.run.record import Record
 
 pytestmark = pytest.mark.usefixtures("without_a_model")
 

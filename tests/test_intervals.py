@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import run_folders
 
-from jaxbpc import intervals
+from jaxbpc.analysis import bootstrap
 from jaxbpc.data.windows import Plan
 
 N = 100  # documents of a corpus
@@ -44,7 +44,7 @@ def result(seed):
     characters = int(documents[:, 1].sum()) * math.log(2)
     bpc = [float(x.astype(np.float64).sum()) / characters for x in (nll[1 : 1 + n_scored], nll[1:])]
     without = run_folders.given(bpc[0], bpc_full=bpc[1], corpus_sha256=sha(seed))
-    return intervals.added(without, intervals.per_document(nll, documents))
+    return bootstrap.added(without, bootstrap.per_document(nll, documents))
 
 
 def test_coverage():
@@ -58,10 +58,10 @@ def test_coverage():
 def paired(seed, shift=1.0):
     nll, documents = corpus(seed, 2)
     nll[1] *= shift
-    one, other = (intervals.per_document(values, documents) for values in nll)
-    draws = intervals.bpc_draws([one, other], sha(seed), n_draws=1000)
+    one, other = (bootstrap.per_document(values, documents) for values in nll)
+    draws = bootstrap.bpc_draws([one, other], sha(seed), n_draws=1000)
     value = (one.nats.sum() - other.nats.sum()) / (one.characters.sum() * math.log(2))
-    return intervals.estimate(value, draws[:, 0] - draws[:, 1], N)
+    return bootstrap.estimate(value, draws[:, 0] - draws[:, 1], N)
 
 
 def test_the_paired_test_keeps_its_level():
@@ -85,9 +85,9 @@ def test_few_and_unequal_documents_keep_the_level(n, sigma):
     for seed in range(600):
         sizes = np.round(1000 * random.lognormal(0, sigma, n))
         nats = sizes * random.normal(0, 1, n)
-        sums = intervals.resample(np.stack([nats, sizes], axis=1), sha(seed))
-        found = intervals.estimate(
-            nats.sum() / sizes.sum(), sums[:, 0] / sums[:, 1], intervals.effective(sizes)
+        sums = bootstrap.resample(np.stack([nats, sizes], axis=1), sha(seed))
+        found = bootstrap.estimate(
+            nats.sum() / sizes.sum(), sums[:, 0] / sums[:, 1], bootstrap.effective(sizes)
         )
         rejected.append((found.low > 0 or found.high < 0, found.p_value < 0.05))
     assert np.mean(rejected, axis=0).max() <= 0.075  # 0.05 and 2.8 standard errors of 600
@@ -95,17 +95,17 @@ def test_few_and_unequal_documents_keep_the_level(n, sigma):
 
 
 def test_effective_documents():
-    assert intervals.effective(np.full(7, 30)) == pytest.approx(7)
-    assert intervals.effective(np.array([10, 10, 10, 0, 0])) == pytest.approx(3)
-    assert intervals.effective(np.array([10_000, 1, 1, 1])) == 2
+    assert bootstrap.effective(np.full(7, 30)) == pytest.approx(7)
+    assert bootstrap.effective(np.array([10, 10, 10, 0, 0])) == pytest.approx(3)
+    assert bootstrap.effective(np.array([10_000, 1, 1, 1])) == 2
 
 
 def test_two_documents_by_hand():
     """Student's t of one degree: mean ± 12.706 of half the documents' difference."""
-    two = intervals.Documents(np.arange(2), np.full(2, 1000), np.array([500.0, 700.0]))
+    two = bootstrap.Documents(np.arange(2), np.full(2, 1000), np.array([500.0, 700.0]))
     bpc = two.nats / 1000 / math.log(2)
     without = run_folders.given(None, bpc_full=bpc.mean(), corpus_sha256=sha(0))
-    low, high = intervals.added(without, two).bpc_full_interval
+    low, high = bootstrap.added(without, two).bpc_full_interval
     assert low == 0
     assert high == pytest.approx(bpc.mean() + 12.706 * (bpc[1] - bpc[0]) / 2, rel=0.05)
 
@@ -113,13 +113,13 @@ def test_two_documents_by_hand():
 def test_pairing_sees_what_single_intervals_hide():
     """A model worse by 3% on the same documents: within each one's interval, yet certain."""
     nll, documents = corpus(0)
-    one = intervals.per_document(nll[0], documents)
-    other = intervals.per_document(nll[0] * np.float32(1.03), documents)
-    draws = intervals.bpc_draws([one, other], sha(0))
+    one = bootstrap.per_document(nll[0], documents)
+    other = bootstrap.per_document(nll[0] * np.float32(1.03), documents)
+    draws = bootstrap.bpc_draws([one, other], sha(0))
     bpc = [float(run.nats.sum() / (run.characters.sum() * math.log(2))) for run in (one, other)]
-    alone = intervals.estimate(bpc[0], draws[:, 0], N)
+    alone = bootstrap.estimate(bpc[0], draws[:, 0], N)
     assert alone.low < bpc[1] < alone.high
-    difference = intervals.estimate(bpc[0] - bpc[1], draws[:, 0] - draws[:, 1], N)
+    difference = bootstrap.estimate(bpc[0] - bpc[1], draws[:, 0] - draws[:, 1], N)
     assert difference.high < 0
     assert difference.p_value < 0.002
 
@@ -128,11 +128,11 @@ def test_the_seed_decides():
     one, other = result(1), result(1)
     assert one.bpc_interval == other.bpc_interval
     values = np.random.default_rng(0).random((50, 2))
-    first = intervals.resample(values, sha(1))
-    np.testing.assert_array_equal(first, intervals.resample(values, sha(1)))
+    first = bootstrap.resample(values, sha(1))
+    np.testing.assert_array_equal(first, bootstrap.resample(values, sha(1)))
     # A column's draws do not depend on the others.
-    np.testing.assert_allclose(first[:, :1], intervals.resample(values[:, :1], sha(1)), rtol=1e-13)
-    for another in (intervals.resample(values, sha(1), seed=1), intervals.resample(values, sha(2))):
+    np.testing.assert_allclose(first[:, :1], bootstrap.resample(values[:, :1], sha(1)), rtol=1e-13)
+    for another in (bootstrap.resample(values, sha(1), seed=1), bootstrap.resample(values, sha(2))):
         assert abs(np.corrcoef(first[:, 0], another[:, 0])[0, 1]) < 0.1
 
 
@@ -151,7 +151,7 @@ def test_nats_by_document():
     nll = np.array([np.nan, 1, 2, 4, 8, 16], np.float32)
     first = np.array([0, 2, 2, 3, 6, 6])
     documents = np.stack([first, first + 1, first, [0, 2, 3, 5, 8, 9], first, first], axis=1)
-    found = intervals.per_document(nll, documents)
+    found = bootstrap.per_document(nll, documents)
     assert found.nats.tolist() == [1, 0, 2, 28, 0, 0]
     assert found.rows.tolist() == [0, 2, 3, 5, 8, 9]
     assert found.characters.tolist() == [1, 3, 3, 4, 7, 7]
@@ -160,7 +160,7 @@ def test_nats_by_document():
 def test_a_draw_is_a_plain_bootstrap():
     """Mean and covariance of the drawn sums are those of n independent draws."""
     values = np.random.default_rng(0).gamma(1, 1, (300, 2))
-    sums = intervals.resample(values, sha(0), n_draws=20_000)
+    sums = bootstrap.resample(values, sha(0), n_draws=20_000)
     np.testing.assert_allclose(sums.mean(0), values.sum(0), rtol=0.002)
     want = 300 * np.cov(values.T, bias=True)
     np.testing.assert_allclose(np.cov(sums.T), want, rtol=0.05, atol=0.05 * want.max())
@@ -168,17 +168,17 @@ def test_a_draw_is_a_plain_bootstrap():
 
 def test_many_documents_are_drawn_by_neighbours(monkeypatch):
     values = np.random.default_rng(0).gamma(1, 1, (3000, 1))
-    monkeypatch.setattr(intervals, "_MAX_UNITS", 1000)
-    sums = intervals.resample(values, sha(0), n_draws=5000)
+    monkeypatch.setattr(bootstrap, "_MAX_UNITS", 1000)
+    sums = bootstrap.resample(values, sha(0), n_draws=5000)
     assert sums.mean() == pytest.approx(values.sum(), rel=0.002)
     assert sums.std() == pytest.approx(math.sqrt(3000) * values.std(), rel=0.1)
 
 
 def test_too_few_documents():
-    one = intervals.Documents(np.zeros(1), np.ones(1), np.ones(1))
+    one = bootstrap.Documents(np.zeros(1), np.ones(1), np.ones(1))
     result = run_folders.given(None, bpc_full=0.79)
-    assert intervals.added(result, one) == result
-    two = intervals.Documents(np.arange(2), np.full(2, 10), np.array([5.0, 6.0]))
-    found = intervals.added(result, two)
+    assert bootstrap.added(result, one) == result
+    two = bootstrap.Documents(np.arange(2), np.full(2, 10), np.array([5.0, 6.0]))
+    found = bootstrap.added(result, two)
     assert found.bpc_interval is None
     assert found.bpc_full_interval[0] < 0.79 < found.bpc_full_interval[1]

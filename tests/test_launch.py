@@ -13,7 +13,7 @@ import sys
 import pytest
 import tiny
 
-from jaxbpc import results
+from jaxbpc.run import results
 
 LAUNCH = pathlib.Path(__file__).parents[1] / "launch"
 SCRIPTS = sorted(path for path in LAUNCH.iterdir() if path.suffix in (".sh", ".sbatch"))

@@ -24,7 +24,7 @@ from jaxbpc.models.arch import Parts
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.parallel import sharding
-from jaxbpc.record import Record
+from jaxbpc.run.record import Record
 from jaxbpc.weights import load, names, save
 from jaxbpc.weights.assemble import assemble
 

@@ -14,11 +14,12 @@ from jax.tree_util import Partial
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, live, results
+from jaxbpc import evaluate, live
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, NumberError
 from jaxbpc.models.head import Head
 from jaxbpc.parallel import sharding
+from jaxbpc.run import results
 from jaxbpc.weights import load
 
 TEXTS = ["no two alike, " * 9, "", "ß and ẞ"]

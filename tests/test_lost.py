@@ -11,7 +11,7 @@ import filelock
 import pytest
 import tiny
 
-from jaxbpc import results
+from jaxbpc.run import results
 
 pytestmark = pytest.mark.long
 

@@ -12,9 +12,11 @@ import run_folders
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, mirror, runs
+from jaxbpc import evaluate
+from jaxbpc.analysis import runs
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.run import bucket
+from jaxbpc.run.record import Record
 from jaxbpc.utils import paths
 
 
@@ -43,7 +45,7 @@ def same_digits_elsewhere(run, url, local):
     want = run(local)
     got = run(url)
     assert got.corpora == want.corpora
-    folder = mirror.Mirror(url).folder
+    folder = bucket.Mirror(url).folder
     erased = Record.open(folder / "text")
     erased.write(500, np.full(600, np.nan, np.float32))
     erased.flush()
@@ -73,8 +75,8 @@ def test_same_digits_in_a_bucket(run, bucket, tmp_path):
 
 @pytest.fixture
 def soon(monkeypatch):
-    monkeypatch.setattr(mirror, "EVERY_S", 0.1)
-    monkeypatch.setattr(mirror, "LOST_S", 1.5)
+    monkeypatch.setattr(bucket, "EVERY_S", 0.1)
+    monkeypatch.setattr(bucket, "LOST_S", 1.5)
 
 
 def bucket_of(url):
@@ -83,28 +85,28 @@ def bucket_of(url):
 
 def test_one_run_at_a_time(soon, monkeypatch, tmp_path):
     url = f"file://{tmp_path}/run"
-    with mirror.worked_in(url) as folder:
+    with bucket.worked_in(url) as folder:
         (folder / "numbers").write_text("1")
         # Another process of this machine that lives on, so that only its signs of life tell.
-        monkeypatch.setattr(mirror.Mirror, "_is_dead", lambda *_: False)
+        monkeypatch.setattr(bucket.Mirror, "_is_dead", lambda *_: False)
         with pytest.raises(InputError, match="another run works in it"):
-            mirror.Mirror(url).begin()
-    assert json.loads((bucket_of(url) / mirror.INDEX).read_text())["owner"] is None
-    with mirror.worked_in(url) as folder:
+            bucket.Mirror(url).begin()
+    assert json.loads((bucket_of(url) / bucket.INDEX).read_text())["owner"] is None
+    with bucket.worked_in(url) as folder:
         assert (folder / "numbers").read_text() == "1"
 
 
 def test_a_lost_run_is_taken_over(soon, monkeypatch, tmp_path):
     url = f"file://{tmp_path}/run"
-    lost = mirror.Mirror(url)
+    lost = bucket.Mirror(url)
     lost.begin()
     (lost.folder / "sub").mkdir()
     (lost.folder / "sub" / "numbers").write_text("1")
     lost.send()
     (lost.folder / "sub" / "numbers").write_text("22")  # never sent
     another_machine()
-    monkeypatch.setattr(mirror.Mirror, "_is_dead", lambda *_: False)
-    taker = mirror.Mirror(url)
+    monkeypatch.setattr(bucket.Mirror, "_is_dead", lambda *_: False)
+    taker = bucket.Mirror(url)
     taker.begin()
     assert (taker.folder / "sub" / "numbers").read_text() == "1"
     # The one that was thought to be lost is not: it learns so, and writes no more.
@@ -116,9 +118,9 @@ def test_a_lost_run_is_taken_over(soon, monkeypatch, tmp_path):
 
 
 def work_until(told, url):
-    with mirror.worked_in(url):
+    with bucket.worked_in(url):
         taken = {"token": "of another machine", "owner": None, "files": []}
-        (bucket_of(url) / mirror.INDEX).write_text(json.dumps(taken))
+        (bucket_of(url) / bucket.INDEX).write_text(json.dumps(taken))
         assert told.wait(60)
 
 
@@ -138,20 +140,20 @@ def test_names_stay_inside(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "secret").write_text("1")
     index = {"token": "x", "owner": None, "files": ["../secret"]}
-    (tmp_path / "run" / mirror.INDEX).write_text(json.dumps(index))
+    (tmp_path / "run" / bucket.INDEX).write_text(json.dumps(index))
     with pytest.raises(InputError, match="outside of it"):
-        mirror.copy(url)
-    (tmp_path / "run" / mirror.INDEX).write_text("{}")
+        bucket.copy(url)
+    (tmp_path / "run" / bucket.INDEX).write_text("{}")
     with pytest.raises(InputError, match="cannot be read"):
-        mirror.copy(url)
+        bucket.copy(url)
     with pytest.raises(InputError, match="no run in it"):
-        mirror.copy(f"file://{tmp_path}/none")
+        bucket.copy(f"file://{tmp_path}/none")
 
 
 def test_a_checkpoint_of_a_series(tmp_path):
     """It has no index of its own: the series' has its files."""
     url = f"file://{tmp_path}/bucket/series"
-    with mirror.worked_in(url) as folder:
+    with bucket.worked_in(url) as folder:
         run_folders.write_paper_run(folder / "step1000", {"python": 0.5})
         (folder / "series.json").write_text("{}")
     (run,) = runs.read([f"{url}/step1000/"])
@@ -162,4 +164,4 @@ def test_a_checkpoint_of_a_series(tmp_path):
         run.documents("python")
     for absent in (f"{url}/step2000", f"{url}/series.json", "file:///none"):
         with pytest.raises(InputError, match="no run in it"):
-            mirror.copy(absent)
+            bucket.copy(absent)

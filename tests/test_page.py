@@ -14,10 +14,10 @@ import pytest
 import run_folders
 from pages import Page
 
-from jaxbpc import compare, runs
+from jaxbpc.analysis import compare, runs
 from jaxbpc.data.windows import Plan
 from jaxbpc.page import figures, files, ledger, render, svg, texts, view
-from jaxbpc.record import Record
+from jaxbpc.run.record import Record
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import browsers
 import page_runs
 import pytest
 
-from jaxbpc import compare, contamination, curve, runs, tables
+from jaxbpc import tables
+from jaxbpc.analysis import compare, contamination, runs, training_curve
 from jaxbpc.page import course, render, texts, view
 from jaxbpc.utils import dates
 
@@ -51,8 +52,8 @@ def test_a_series_and_a_cutoff(browser, tmp_path):
     page_runs.series(
         tmp_path / "s<b>", [0, 1, 10, 100, 10_000], states=[("step3", "failed", "x" * 300)]
     )
-    curves, _ = curve.split([str(tmp_path / "s<b>")])
-    own = compare.gather(curve.members(curves))
+    curves, _ = training_curve.split([str(tmp_path / "s<b>")])
+    own = compare.gather(training_curve.members(curves))
     trained = course.gather(curves, own)
     old = page_runs.dated(tmp_path / "old", "me/old", 1, 1.1)
     new = page_runs.dated(tmp_path / "new", "me/new", 2)

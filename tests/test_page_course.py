@@ -9,7 +9,8 @@ import run_folders
 import warm
 from pages import Page
 
-from jaxbpc import compare, contamination, curve, runs, tables
+from jaxbpc import tables
+from jaxbpc.analysis import compare, contamination, runs, training_curve
 from jaxbpc.page import course, render, svg
 from jaxbpc.utils import dates
 
@@ -28,8 +29,8 @@ def place(tmp_path_factory):
 
 
 def gathered(*folders):
-    curves, _ = curve.split([str(folder) for folder in folders])
-    found = compare.gather(curve.members(curves))
+    curves, _ = training_curve.split([str(folder) for folder in folders])
+    found = compare.gather(training_curve.members(curves))
     return course.gather(curves, found), found
 
 
@@ -129,8 +130,8 @@ def test_few_of_many(place, tmp_path):
     """Of many checkpoints some are compared, first and last among them; the chart has all."""
     steps = list(range(0, 100, 10))
     page_runs.series(tmp_path / "many", steps)
-    curves, _ = curve.split([str(tmp_path / "many")])
-    found = compare.gather(curve.members(curves))
+    curves, _ = training_curve.split([str(tmp_path / "many")])
+    found = compare.gather(training_curve.members(curves))
     some = course.few(found, curves)
     kept = {ranked.run.results.training["step"] for ranked in some.ranking}
     assert {0, 90} <= kept

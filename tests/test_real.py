@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import real_models
 
-from jaxbpc import compare, results, runs
+from jaxbpc.analysis import compare, runs
 from jaxbpc.data.windows import Plan
 from jaxbpc.page import render
-from jaxbpc.record import Record
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 from jaxbpc.weights import wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.optimized]

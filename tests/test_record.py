@@ -12,7 +12,7 @@ from damages import damages
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.run.record import Record
 from jaxbpc.utils.files import read_checked, write_checked, write_json
 
 N = 70_000  # more than one chunk

@@ -15,10 +15,11 @@ import run_folders
 import warm
 import yaml
 
-from jaxbpc import compare, formats, report, runs, tables
+from jaxbpc import formats, report, tables
+from jaxbpc.analysis import compare, runs
 from jaxbpc.errors import InputError
 from jaxbpc.page import ledger, render, view
-from jaxbpc.record import Record
+from jaxbpc.run.record import Record
 
 
 def texts(seed, n=60, pieces=1, factor=1.0):

@@ -21,10 +21,12 @@ import warm
 from huggingface_hub import GitRefInfo, GitRefs
 from jax import monitoring
 
-from jaxbpc import checkpoints, curve, evaluate, lives, results, series
+from jaxbpc import checkpoints, evaluate, series, tables
 from jaxbpc import config as config_lib
+from jaxbpc.analysis import training_curve
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, Stopped
+from jaxbpc.run import results
 from jaxbpc.weights import load, save, source
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
@@ -101,7 +103,7 @@ def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(tmp_path
     assert n == [2, 2]  # the first window's step and the others', of one checkpoint or five
     assert len(tokenised) == 1
     assert len(set(held[1:])) == 1  # of the checkpoint before nothing is left when one is loaded
-    (found,), _ = curve.split([str(place / "five")])
+    (found,), _ = training_curve.split([str(place / "five")])
     assert [run.name for run in found.runs] == [f"step{step}" for step in STEPS]
     for step, run in zip(STEPS, found.runs, strict=True):
         single = make_config(place, model__path=str(place / "model" / f"step{step}"))
@@ -135,7 +137,7 @@ def test_a_failed_one_is_named_and_the_rest_goes_on(place):
     (failed,) = score(config, workdir)
     assert failed[0] == "step10"
     assert "a damaged or truncated safetensors file" in failed[1]
-    (found,), _ = curve.split([str(workdir)])
+    (found,), _ = training_curve.split([str(workdir)])
     assert [run.name for run in found.runs] == ["step8", "step9", "step11", "step100"]
     assert found.notes == [f"step10 failed: {failed[1]}"]
     before = times(workdir)
@@ -207,12 +209,12 @@ def test_a_run_of_some_keeps_what_is_told_of_the_others(place):
         ("step8", "done", None),
         ("step9", "failed", error),
     ]
-    (found,), _ = curve.split([str(workdir)])
+    (found,), _ = training_curve.split([str(workdir)])
     assert [run.name for run in found.runs] == ["step8", "step9 (failed)"]
     assert [run.name for run in found.good] == ["step8"]
     shutil.rmtree(workdir / "step9")
     assert not score(config, workdir, "step9")
-    (found,), _ = curve.split([str(workdir)])
+    (found,), _ = training_curve.split([str(workdir)])
     assert [run.name for run in found.good] == ["step8", "step9"]
     assert not found.notes
 
@@ -249,8 +251,8 @@ def write_curve(folder, bpc_by_step, failed=(), **fields):
 
 def test_failed_ones_are_marked_and_not_fitted(tmp_path, caplog):
     folder = write_curve(tmp_path / "s", {1: 0.9, 2: 0.7, 3: 0.6}, failed=[2])
-    ((found,), _) = curve.split([folder])
-    table = curve.table(found)
+    ((found,), _) = training_curve.split([folder])
+    table = tables.over_training(found)
     assert [row[0] for row in table.rows] == ["step1", "step2 (failed)", "step3"]
     assert "step2 failed: weights differ" in table.notes
     assert "step2: the numbers shown are of an earlier scoring" in table.notes
@@ -308,8 +310,8 @@ def test_what_is_not_alike_is_told(fields, note, has_average, tmp_path, caplog):
     content["config"]["data"]["template"] = fields.get("template", "{content}")
     content["corpora"] = dict.fromkeys(fields.get("corpora", ["python"]), python)
     (last / "results.json").write_text(json.dumps(content))
-    ((found,), _) = curve.split([folder])
-    table = curve.table(found)
+    ((found,), _) = training_curve.split([folder])
+    table = tables.over_training(found)
     assert sum(note in told for told in table.notes) == 1
     means = [row[-1] for row in table.rows]
     if not has_average:
@@ -325,9 +327,12 @@ def test_what_is_not_alike_is_told(fields, note, has_average, tmp_path, caplog):
 def test_runs_that_do_not_all_tell_a_step_are_no_training(tmp_path):
     folder = pathlib.Path(write_curve(tmp_path / "s", {1: 0.9, None: 0.5}))
     (folder / "series.json").unlink()
-    assert curve.split([str(folder)]) == ([], [str(folder / "latest"), str(folder / "step1")])
+    assert training_curve.split([str(folder)]) == (
+        [],
+        [str(folder / "latest"), str(folder / "step1")],
+    )
     page_runs.amend(folder / "latest", training={"step": None, "tokens": 5, "flops": None})
-    assert len(curve.split([str(folder)])[0]) == 1
+    assert len(training_curve.split([str(folder)])[0]) == 1
 
 
 def test_the_state_of_files(tmp_path):
@@ -342,15 +347,15 @@ def test_the_state_of_files(tmp_path):
     states = []
     for name in ("a", "b"):
         link.symlink_to(tmp_path / name)
-        states += [lives.files_state(str(tmp_path / "step1")) for _ in range(2)]
+        states += [source.files_state(str(tmp_path / "step1")) for _ in range(2)]
         link.unlink()
     link.symlink_to(tmp_path / "a")
     (tmp_path / "a" / "x").write_text("longer than before")
-    states += [lives.files_state(str(tmp_path / "step1")) for _ in range(2)]
+    states += [source.files_state(str(tmp_path / "step1")) for _ in range(2)]
     assert states[::2] == states[1::2]
     assert len(set(states)) == 3
-    assert lives.files_state("owner/model") is None
-    assert lives.files_state("gs://bucket/model") is None
+    assert source.files_state("owner/model") is None
+    assert source.files_state("gs://bucket/model") is None
 
 
 @pytest.mark.long
@@ -415,7 +420,7 @@ def test_two_processes(tmp_path):
         assert "step9 failed: text: the loss is not finite in window 0" in err
     config = make_config(place)
     assert [name for name, _ in score(config, place / "one")] == ["step9"]
-    runs = [curve.split([str(place / name)])[0][0].runs for name in ("one", "two")]
+    runs = [training_curve.split([str(place / name)])[0][0].runs for name in ("one", "two")]
     for one, two in zip(*runs, strict=True):
         assert two.name == one.name
         assert two.results.environment["processes"] == 2
@@ -579,4 +584,4 @@ def test_a_run_is_no_series(tmp_path):
     run_folders.write_paper_run(tmp_path / "run", {"python": 0.3})
     (tmp_path / "empty" / "python").mkdir(parents=True)
     folders = [str(tmp_path / "run"), str(tmp_path / "empty"), str(pathlib.Path("absent"))]
-    assert curve.split(folders) == ([], folders)
+    assert training_curve.split(folders) == ([], folders)

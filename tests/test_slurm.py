@@ -18,7 +18,7 @@ import time
 import pytest
 import tiny
 
-from jaxbpc import results
+from jaxbpc.run import results
 
 pytestmark = [
     pytest.mark.long,

@@ -10,8 +10,8 @@ import pytest
 
 PROGRAM = """
 import pathlib, sys
-from jaxbpc import lives
-from jaxbpc.record import Record
+from jaxbpc.run import attempts as lives
+from jaxbpc.run.record import Record
 from test_record import SETTINGS, N, loss, stream
 
 workdir = pathlib.Path(sys.argv[1])

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import tokenizers
 
-from jaxbpc import contamination
+from jaxbpc.analysis import contamination
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import tiny
 
-from jaxbpc import results
+from jaxbpc.run import results
 
 ROOT = pathlib.Path(__file__).parents[1]
 GCLOUD = r"""#!/usr/bin/env bash

@@ -10,8 +10,9 @@ import run_folders
 import test_series
 
 from jaxbpc import config as config_lib
-from jaxbpc import results, series, tracking
+from jaxbpc import series, tracking
 from jaxbpc.errors import InputError
+from jaxbpc.run import results
 
 HAS = {name: importlib.util.find_spec(name) is not None for name in ("tensorboard", "wandb")}
 

@@ -4,7 +4,8 @@ import pytest
 import run_folders
 import warm
 
-from jaxbpc import published, runs, verify
+from jaxbpc import published, verify
+from jaxbpc.analysis import runs
 from jaxbpc.errors import InputError
 
 LLAMA_2_7B = {"commoncraw": 0.6117, "python": 0.3536, "arxiv_math": 0.4995}

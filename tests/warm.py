@@ -17,7 +17,7 @@ _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     [
         "jaxbpc.evaluate",
-        "jaxbpc.compare",
+        "jaxbpc.analysis.compare",
         "jaxbpc.regress",
         "jaxbpc.weights.save",
         "matplotlib.figure",

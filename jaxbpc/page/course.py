@@ -8,9 +8,9 @@ import dataclasses
 
 import numpy as np
 
-from jaxbpc.compare import Comparison
-from jaxbpc.curve import Curve, averages, common
-from jaxbpc.runs import Run
+from jaxbpc.analysis.compare import Comparison
+from jaxbpc.analysis.runs import Run
+from jaxbpc.analysis.training_curve import Curve, averages, common
 
 _MOST = 8  # checkpoints that the page compares: as many as it has colours
 

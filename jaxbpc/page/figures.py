@@ -13,13 +13,13 @@ import math
 
 import numpy as np
 
-from jaxbpc.compare import Comparison
+from jaxbpc.analysis.bootstrap import Documents
+from jaxbpc.analysis.compare import Comparison
+from jaxbpc.analysis.runs import Run
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError
-from jaxbpc.intervals import Documents
 from jaxbpc.page.texts import visible
-from jaxbpc.record import Record
-from jaxbpc.runs import Run
+from jaxbpc.run.record import Record
 
 _MANY = 120  # documents
 _FIRST_BIN = 64  # positions; further bins grow by two, those of the last stride are four equal ones

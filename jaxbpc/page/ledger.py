@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from jaxbpc.compare import Comparison
-from jaxbpc.results import CorpusResult
+from jaxbpc.analysis.compare import Comparison
+from jaxbpc.run.results import CorpusResult
 
 _MOST_SUBSETS = 12  # of a corpus
 _VERSIONS = ("jaxbpc", "jax", "flax", "transformers", "tokenizers", "python", "platform")

@@ -13,7 +13,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from jaxbpc.compare import Comparison
+from jaxbpc.analysis.compare import Comparison
 from jaxbpc.page import figures, texts, view
 from jaxbpc.page.course import Course
 from jaxbpc.tables import Table

@@ -16,13 +16,13 @@ import re
 
 import numpy as np
 
-from jaxbpc import results
-from jaxbpc.compare import Comparison
+from jaxbpc.analysis.bootstrap import Documents
+from jaxbpc.analysis.compare import Comparison
+from jaxbpc.analysis.runs import Run
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.intervals import Documents
-from jaxbpc.record import Record
-from jaxbpc.runs import Run
+from jaxbpc.run import results
+from jaxbpc.run.record import Record
 
 _ENOUGH = 200  # characters; the BPC of shorter documents says little
 _EACH = 2  # hardest and easiest documents of a corpus

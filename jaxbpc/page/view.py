@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from jaxbpc import curve
-from jaxbpc.compare import Comparison, Difference, Ranked
-from jaxbpc.intervals import LEVEL, Estimate
+from jaxbpc import tables
+from jaxbpc.analysis.bootstrap import LEVEL, Estimate
+from jaxbpc.analysis.compare import Comparison, Difference, Ranked
 from jaxbpc.page import course, ledger, svg
 from jaxbpc.page.course import Course, Point
 from jaxbpc.page.figures import Curve, Figures, Interval, Spread
@@ -112,7 +112,7 @@ def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
         "charts": charts,
         "unit": {"step": "training steps", "tokens": "tokens of training"}[trained.unit],
         "sheets": [
-            (key, dataclasses.replace(sheet(curve.table(each), [], corpora), notes=told))
+            (key, dataclasses.replace(sheet(tables.over_training(each), [], corpora), notes=told))
             for i, (key, each) in enumerate(zip(keys, trained.curves, strict=True))
             for told in [course.notes(trained, i)]
         ],

@@ -8,11 +8,13 @@ checkpoints may lie in a bucket (gs://…): such paths are etils' epath.Path, th
 import dataclasses
 import functools
 import hashlib
+import json
 import logging
 import math
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from jaxbpc.errors import InputError, short
@@ -330,3 +332,36 @@ def _length(file: Any) -> int | None:
     except FileNotFoundError:
         return None
     return stat.length if hasattr(stat, "length") else stat.st_size
+
+
+def files_state(path: str) -> str | None:
+    """A hash of the files of a checkpoint on this disk: where each lies, its size, its last change.
+
+    Links are followed, so that one that leads elsewhere is another state. The change is `ctime`, by
+    the file system's clock: tools that copy set `mtime`. None: a hub id, or a bucket's folder.
+    """
+    if is_remote(path) or not place(path).is_dir():
+        return None
+    folder = pathlib.Path(place(path))
+    files = {holder(folder, "config.json") / "config.json", *_files(folder)}
+    listing = [_file_state(file) for file in sorted(files)]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:32]
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """All files in a folder and those below, also by links to folders; each folder once."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(where)
+        folders[:] = [] if real in seen else sorted(folders)
+        if real not in seen:
+            yield from (pathlib.Path(where, name) for name in names)
+        seen.add(real)
+
+
+def _file_state(file: pathlib.Path) -> tuple[str, int, int] | None:
+    try:
+        state = file.stat()
+    except OSError:  # removed just now, or a link that leads nowhere: whoever reads it says so
+        return None
+    return os.path.realpath(file), state.st_size, state.st_ctime_ns

@@ -3,12 +3,14 @@
 import dataclasses
 import math
 import pathlib
-import re
 from collections.abc import Callable
 
-from jaxbpc import intervals, mirror, published, results
+from jaxbpc import published
+from jaxbpc.analysis import bootstrap
 from jaxbpc.errors import InputError
-from jaxbpc.record import Record
+from jaxbpc.published.names import model_name
+from jaxbpc.run import bucket, results
+from jaxbpc.run.record import Record
 from jaxbpc.utils.paths import is_remote, place
 
 _MODEL_FIELDS = ("path", "architecture", "parameters", "dtype", "tokenizer_fingerprint")
@@ -33,13 +35,13 @@ class Run:
         folders = [_place(self.given)] if self.given else []
         return _place(name) in [*folders, _place(str(self.folder))]
 
-    def documents(self, corpus: str) -> intervals.Documents:
+    def documents(self, corpus: str) -> bootstrap.Documents:
         """The documents of a corpus from the run's record.
 
         Raises:
           InputError: it is gone, damaged, or not the one that the results were derived from.
         """
-        found = intervals.read(Record.open(self.folder / corpus))
+        found = bootstrap.read(Record.open(self.folder / corpus))
         told = self.results.corpora[corpus].nats_full
         if told is None or not math.isclose(found.nats.sum(), told, rel_tol=1e-6):
             raise InputError(
@@ -59,7 +61,7 @@ class Run:
 def read(folders: list[str]) -> list[Run]:
     """Reads `results.json` of each folder. Raises InputError naming the one at fault."""
     paths = [
-        mirror.copy(folder) if is_remote(folder) else pathlib.Path(folder).expanduser()
+        bucket.copy(folder) if is_remote(folder) else pathlib.Path(folder).expanduser()
         for folder in folders
     ]
     paths = [path.parent if path.name == "results.json" else path for path in paths]
@@ -95,24 +97,6 @@ def _results(path: pathlib.Path) -> results.Results:
     if missing:
         raise InputError(f"{path} has no {', '.join(missing)}: give a finished run's folder")
     return found
-
-
-def model_name(path: str) -> str:
-    """The short name of a model: the last part of its hub id or folder, or a file's stem."""
-    parts = [part for part in re.sub(r"#.*", "", path).replace("\\", "/").split("/") if part]
-    for part in parts:  # the hub's cache: models--OWNER--NAME/snapshots/HASH
-        if part.startswith("models--"):
-            return part.split("--")[-1]
-    return re.sub(r"\.(gguf|safetensors)$", "", parts[-1]) if parts else path
-
-
-def same_name(one: str, other: str) -> bool:
-    """Whether two names differ in case and punctuation alone."""
-    return _plain(one) == _plain(other)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]", "", name.lower())
 
 
 @dataclasses.dataclass(frozen=True)

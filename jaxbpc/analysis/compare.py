@@ -9,7 +9,7 @@ Runs are paired by corpus, which is known by its file's hash, and in it by the d
 those that all runs have that read that corpus as the same text. Differences are of the full BPC,
 which leaves out no tail; that of the average is the mean over corpora, drawn independently of one
 another, and is there where two runs have the same corpora. Its degrees of freedom are those of the
-corpus with fewest documents, by `intervals.effective`.
+corpus with fewest documents, by `bootstrap.effective`.
 """
 
 import dataclasses
@@ -18,9 +18,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jaxbpc import intervals, published, runs
+from jaxbpc import published
+from jaxbpc.analysis import bootstrap, runs
+from jaxbpc.analysis.bootstrap import Documents, Estimate
 from jaxbpc.errors import InputError
-from jaxbpc.intervals import Documents, Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ class _Scored:
 
     @property
     def n_effective(self) -> float:
-        return intervals.effective(self.documents.characters)
+        return bootstrap.effective(self.documents.characters)
 
 
 def gather(found: list[runs.Run], seed: int = 0) -> Comparison:
@@ -160,7 +161,7 @@ def _draw(group, sha256: str, seed: int) -> list[_Scored]:
         alike.setdefault(key, []).append(member)
     scored = []
     for members in alike.values():
-        draws = intervals.bpc_draws([documents for _, _, documents in members], sha256, seed)
+        draws = bootstrap.bpc_draws([documents for _, _, documents in members], sha256, seed)
         for i, (run, name, documents) in enumerate(members):
             scored.append(_Scored(run, name, documents, draws[:, i]))
     return scored
@@ -236,7 +237,7 @@ def _ranked(run: runs.Run, scored: list[_Scored]) -> Ranked:
 
 def _positive(bpc: float, draws: np.ndarray, n_effective: float) -> Estimate:
     """The interval of a BPC, of which none is below 0."""
-    found = intervals.estimate(bpc, draws, n_effective)
+    found = bootstrap.estimate(bpc, draws, n_effective)
     return dataclasses.replace(found, low=max(found.low, 0.0))
 
 
@@ -251,10 +252,10 @@ def _differ(first: runs.Run, second: runs.Run, paired: list[list[_Scored]]) -> I
         draws.append(one[0].draws - other[0].draws)
         ns.append(one[0].n)
         effective.append(one[0].n_effective)
-        found = intervals.estimate(values[-1], draws[-1], effective[-1])
+        found = bootstrap.estimate(values[-1], draws[-1], effective[-1])
         yield Difference(first.name, second.name, one[0].corpus, found, ns[-1])
     if values and all(len(run.results.corpora) == len(values) for run in (first, second)):
-        found = intervals.estimate(float(np.mean(values)), np.mean(draws, axis=0), min(effective))
+        found = bootstrap.estimate(float(np.mean(values)), np.mean(draws, axis=0), min(effective))
         yield Difference(first.name, second.name, "average", found, sum(ns))
 
 

@@ -5,17 +5,14 @@ training loop that writes its own results. It may be read while it grows.
 """
 
 import dataclasses
-import json
 import pathlib
-from typing import Any
 
-from jaxbpc import mirror, reduce, runs
-from jaxbpc.intervals import LEVEL
-from jaxbpc.runs import Run
-from jaxbpc.tables import Table
+from jaxbpc.analysis import metrics, runs
+from jaxbpc.analysis.runs import Run
+from jaxbpc.run import bucket
+from jaxbpc.run.series_file import FILE, entries
 from jaxbpc.utils import paths
 
-FILE = "series.json"
 _X = ("step", "tokens")
 
 
@@ -48,14 +45,14 @@ def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     """
     curves, others = [], []
     for folder in folders:
-        path = mirror.copy(folder) if paths.is_remote(folder) else _path(folder)
+        path = bucket.copy(folder) if paths.is_remote(folder) else _path(folder)
         inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
         told = (path / FILE).exists()
         if (path / "results.json").exists() or not (inside or told):
             others.append(folder)
             continue
         curve = _read(path, [p.parent for p in inside])
-        if told or all(any(_training(run, x) is not None for x in _X) for run in curve.runs):
+        if told or all(any(trained(run, x) is not None for x in _X) for run in curve.runs):
             curves.append(curve)
         else:
             others += [str(p.parent) for p in inside]
@@ -66,17 +63,6 @@ def _path(folder: str) -> pathlib.Path:
     return pathlib.Path(paths.place(folder))
 
 
-def entries(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """What `series.json` tells of each checkpoint; none where it cannot be read."""
-    try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))["checkpoints"]
-        return [
-            {**c, "name": str(c["name"]), "state": str(c["state"])} for c in told if "error" in c
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
 def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
     told = entries(path)
     errors = {c["name"]: c["error"] for c in told if c["state"] == "failed" or c["error"]}
@@ -85,7 +71,7 @@ def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
         name = run.folder.name
         name = f"{name} (failed)" if name in errors else name
         found.append(dataclasses.replace(run, name=name))
-    found.sort(key=lambda run: (_training(run, "step") or 0, _training(run, "tokens") or 0))
+    found.sort(key=lambda run: (trained(run, "step") or 0, trained(run, "tokens") or 0))
     failed = [run for run in found if run.folder.name in errors]
     notes = [f"{name} failed: {error}" for name, error in errors.items()]
     if failed:
@@ -115,7 +101,7 @@ def unlike(curve: Curve) -> list[str]:
 def common(curve: Curve) -> list[str]:
     """The corpora that a series' average is over: those that all its checkpoints have."""
     if _is_level(curve):
-        return _corpora(curve.good)
+        return corpora_of(curve.good)
     return [text.name for text in runs.common(curve.good)]
 
 
@@ -126,14 +112,15 @@ def averages(curve: Curve) -> dict[pathlib.Path, float | None]:
     found = {}
     for run in curve.runs:
         own = runs.scored(run)
-        mean = reduce.average_bpc(own[text] for text in wanted if text in own)
+        mean = metrics.average_bpc(own[text] for text in wanted if text in own)
         mean = run.results.average_bpc if level and run.name not in curve.failed else mean
         has_all = all(text in own for text in wanted)
         found[run.folder] = mean if has_all else None
     return found
 
 
-def _corpora(found: list[Run]) -> list[str]:
+def corpora_of(found: list[Run]) -> list[str]:
+    """The corpora that any of the runs has scored, in their order."""
     return list(dict.fromkeys(name for run in found for name in run.results.corpora))
 
 
@@ -141,7 +128,8 @@ def _is_level(curve: Curve) -> bool:
     return len({frozenset(runs.texts(run)) for run in curve.good}) < 2
 
 
-def _training(run: Run, name: str) -> float | None:
+def trained(run: Run, name: str) -> float | None:
+    """How far the model of a run was trained: its `step` or `tokens`, where it tells."""
     return (run.results.training or {}).get(name)
 
 
@@ -155,26 +143,3 @@ def members(curves: list[Curve]) -> list[Run]:
         dataclasses.replace(run, name=name if names.count(name) == 1 else str(run.folder))
         for name, (_, run) in zip(names, found, strict=True)
     ]
-
-
-def table(curve: Curve) -> Table:
-    """A row a checkpoint: step, tokens, BPC of each corpus with its interval, and the average.
-
-    The average is over the same texts for all of them, see `averages`.
-    """
-    corpora, means, rows = _corpora(curve.runs), averages(curve), []
-    for run in curve.runs:
-        step, tokens = _training(run, "step"), _training(run, "tokens")
-        row = [run.name, "-" if step is None else str(step)]
-        row.append("-" if tokens is None else f"{tokens:.4g}")
-        for corpus in corpora:
-            result = run.results.corpora.get(corpus)
-            bpc = None if result is None else result.bpc
-            limits = None if result is None else result.bpc_interval
-            cell = "-" if bpc is None else f"{bpc:.4f}"
-            row.append(cell + (f" ({limits[0]:.4f}–{limits[1]:.4f})" if limits else ""))
-        average = means[run.folder]
-        rows.append([*row, "-" if average is None else f"{average:.4f}"])
-    notes = [f"In brackets: {LEVEL:.0%} intervals over the choice of documents.", *curve.notes]
-    head = ["model", "step", "tokens", *corpora, "average"]
-    return Table(f"Bits per character over training: {curve.name}", head, rows, notes)

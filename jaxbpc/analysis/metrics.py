@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import NumberError
-from jaxbpc.results import CorpusResult
+from jaxbpc.run.results import CorpusResult
 
 _CHUNK = 1 << 16
 _NOTHING = 0.01  # nats a token; the best models need some 0.5 on source code

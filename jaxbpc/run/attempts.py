@@ -6,10 +6,7 @@ life did not live to write down is found in the record and counted as its own.
 
 import contextlib
 import datetime
-import hashlib
-import json
 import logging
-import os
 import pathlib
 import time
 from collections.abc import Iterator
@@ -18,9 +15,7 @@ from typing import Any
 import filelock
 
 from jaxbpc.errors import InputError
-from jaxbpc.utils import paths
 from jaxbpc.utils.files import read_checked, sync, write_checked
-from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 _SAVE_S = 10.0
@@ -67,39 +62,6 @@ class Life:
 def last_files(workdir: pathlib.Path) -> str | None:
     """`files_state` in the last life. Raises InputError where there was none that can be read."""
     return read_checked(workdir / "runs.json", "start the run's command")["lives"][-1].get("files")
-
-
-def files_state(path: str) -> str | None:
-    """A hash of the files of a checkpoint on this disk: where each lies, its size, its last change.
-
-    Links are followed, so that one that leads elsewhere is another state. The change is `ctime`, by
-    the file system's clock: tools that copy set `mtime`. None: a hub id, or a bucket's folder.
-    """
-    if paths.is_remote(path) or not paths.place(path).is_dir():
-        return None
-    folder = pathlib.Path(paths.place(path))
-    files = {source.holder(folder, "config.json") / "config.json", *_files(folder)}
-    listing = [_file_state(file) for file in sorted(files)]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:32]
-
-
-def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """All files in a folder and those below, also by links to folders; each folder once."""
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(folders)
-        if real not in seen:
-            yield from (pathlib.Path(place, name) for name in names)
-        seen.add(real)
-
-
-def _file_state(file: pathlib.Path) -> tuple[str, int, int] | None:
-    try:
-        state = file.stat()
-    except OSError:  # removed just now, or a link that leads nowhere: whoever reads it says so
-        return None
-    return os.path.realpath(file), state.st_size, state.st_ctime_ns
 
 
 @contextlib.contextmanager

@@ -25,8 +25,8 @@ import math
 
 import numpy as np
 
-from jaxbpc.record import Record
-from jaxbpc.results import CorpusResult
+from jaxbpc.run.record import Record
+from jaxbpc.run.results import CorpusResult
 
 N_DRAWS = 2000
 LEVEL = 0.95

@@ -27,11 +27,11 @@ import math
 
 import numpy as np
 
-from jaxbpc import intervals, runs
+from jaxbpc.analysis import bootstrap, runs
+from jaxbpc.analysis.bootstrap import Documents, Estimate
 from jaxbpc.errors import InputError
-from jaxbpc.intervals import Documents, Estimate
-from jaxbpc.record import Record
-from jaxbpc.results import CorpusResult
+from jaxbpc.run.record import Record
+from jaxbpc.run.results import CorpusResult
 
 K_PERCENT = 20
 _MAX_MONTHS = 36  # of more, years are told
@@ -201,34 +201,34 @@ def _step(one: _Dated, other: _Dated | None, cutoff: datetime.date, seed: int) -
     after = one.dates > cutoff.toordinal()
     if min(np.count_nonzero(after), np.count_nonzero(~after)) < 2:
         return None
-    n = min(intervals.effective(one.documents.characters[side]) for side in (after, ~after))
+    n = min(bootstrap.effective(one.documents.characters[side]) for side in (after, ~after))
     before, later = _period(f"to {cutoff}", one, ~after), _period(f"after {cutoff}", one, after)
     nats = [d.documents.nats for d in (one, other) if d is not None]
     columns = np.stack([*nats, one.documents.characters], axis=1)
     sha256 = one.run.results.corpora[one.corpus].corpus_sha256
     # The two sides are drawn apart: how many documents each has is no matter of chance.
     low, high = (
-        intervals.resample(
+        bootstrap.resample(
             columns[side], hashlib.sha256(f"{sha256} {i}".encode()).hexdigest(), seed
         )
         for i, side in enumerate((~after, after))
     )
     bits = [side[:, :-1] / (side[:, -1:] * math.log(2)) for side in (low, high)]
-    difference = intervals.estimate(later.bpc - before.bpc, (bits[1] - bits[0])[:, 0], n)
+    difference = bootstrap.estimate(later.bpc - before.bpc, (bits[1] - bits[0])[:, 0], n)
     ratio = np.log(bits[1] / bits[0])
     change = 100 * (later.bpc / before.bpc - 1)
     excess = None
     if other is not None:
         theirs = 100 * (_period("", other, after).bpc / _period("", other, ~after).bpc - 1)
         draws = 100 * (np.exp(ratio[:, 0]) - np.exp(ratio[:, 1]))
-        excess = intervals.estimate(change - theirs, draws, n)
+        excess = bootstrap.estimate(change - theirs, draws, n)
     return Step(
         one.run,
         one.corpus,
         before,
         later,
         difference,
-        intervals.estimate(change, 100 * np.expm1(ratio[:, 0]), n),
+        bootstrap.estimate(change, 100 * np.expm1(ratio[:, 0]), n),
         other.run.name if other is not None else None,
         excess,
         _periods(one),
