@@ -44,10 +44,10 @@ def ours(folder: pathlib.Path, dtype: str):
     import jax
 
     from jaxbpc import config as config_lib
-    from jaxbpc import layout as layout_lib
-    from jaxbpc import step as step_lib
+    from jaxbpc.checkpoint import load
+    from jaxbpc.evaluation import layout as layout_lib
+    from jaxbpc.evaluation import step as step_lib
     from jaxbpc.models.decoder import Decoder
-    from jaxbpc.weights import load
 
     config = config_lib.default()
     config.model.path, config.model.dtype = str(folder), dtype

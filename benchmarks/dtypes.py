@@ -12,7 +12,7 @@ import tempfile
 
 import demo
 
-from jaxbpc import evaluate
+from jaxbpc.evaluation import loop
 
 
 def measure(model: str | None, dtype: str):
@@ -21,7 +21,7 @@ def measure(model: str | None, dtype: str):
     config.model.path = model or config.model.path
     config.model.dtype = dtype
     with tempfile.TemporaryDirectory() as workdir:
-        return evaluate.run(config, workdir)
+        return loop.run(config, workdir)
 
 
 def main(models: list[str]) -> None:

@@ -70,7 +70,7 @@ def make_model(folder: pathlib.Path, sizes: dict) -> None:
 def work(place: str, model: str, corpus: str, batch: int, run: str) -> None:
     """One run in this process: prints seconds a window after the first step, and memory."""
     from jaxbpc import config as config_lib
-    from jaxbpc import evaluate
+    from jaxbpc.evaluation import loop
     from jaxbpc.run import attempts
 
     seen: list[tuple[float, float]] = []  # after each window: time, resident MiB
@@ -88,7 +88,7 @@ def work(place: str, model: str, corpus: str, batch: int, run: str) -> None:
     config.model.dtype = "float32"
     config.data.dir, config.data.corpora = place, (corpus,)
     config.batch_per_device = batch
-    results = evaluate.run(config, f"{place}/run-{run}")
+    results = loop.run(config, f"{place}/run-{run}")
     n, tenth = len(seen), max(1, len(seen) // 10)
     row = {"windows": n, "wall_s": results.speed["wall_s"]}
     row["scoring_s"] = (seen[-1][0] - seen[batch - 1][0]) * n / (n - batch)

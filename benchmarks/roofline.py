@@ -2,7 +2,7 @@
 
   python benchmarks/roofline.py [--model MODEL] [--dtype float32|bfloat16] [--repeats 5]
 
-Useful are the FLOPs of `layout.flops`: no padding, causal attention, the head and the last layer at
+Useful are the FLOPs of `costs.flops`: no padding, causal attention, the head and the last layer at
 the scored rows alone. The product is [4096, 4096] by [4096, 4096] in the same dtype with float32
 accumulation; it and 4 windows run in turn. Prints a table and a line of JSON.
 """
@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from against_torch import BLOCK, STRIDE, TURN, ours, windows
 
-from jaxbpc import layout
-from jaxbpc.models.dense import dot
-from jaxbpc.weights import load
+from jaxbpc.checkpoint import load
+from jaxbpc.models import costs
+from jaxbpc.models.layers import dot
 
 SIZE = 4096
 
@@ -34,7 +34,7 @@ def main() -> None:
     folder = demo.folder(args.model)
     ids, _ = windows(folder, TURN * (args.repeats + 1))
     step = ours(folder, args.dtype)
-    flops = TURN * layout.flops(load.open_checkpoint(folder).arch, BLOCK, STRIDE).total
+    flops = TURN * costs.flops(load.open_checkpoint(folder).arch, BLOCK, STRIDE).total
     a = jnp.asarray(np.random.RandomState(0).standard_normal((SIZE, SIZE)), args.dtype)
     product = jax.jit(lambda a: dot("td,fd->tf", a, a))
     step_rates, product_rates = [], []

@@ -25,8 +25,8 @@ from flax import nnx
 from jax.tree_util import Partial
 
 import jaxbpc
-from jaxbpc import live
 from jaxbpc.data import tokens
+from jaxbpc.evaluation import score
 from jaxbpc.parallel import sharding
 
 STEPS, EVERY = 300, 50
@@ -124,7 +124,7 @@ def main(out: pathlib.Path, steps: int = STEPS):
             result = jaxbpc.score(Partial(hidden, params), head, held_out, mesh, WINDOW)
             seen = step * BATCH * LENGTH
             training = {"step": step, "tokens": seen, "flops": 6.0 * n_params * seen}
-            live.write(out / f"step{step}", {"python": result}, WINDOW, params, training)
+            score.write(out / f"step{step}", {"python": result}, WINDOW, params, training)
             print(f"{step:>6}{seen:>12,}{result.bpc:>9.4f}", flush=True)
         if step == steps:
             break

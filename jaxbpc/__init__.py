@@ -9,7 +9,7 @@ def __getattr__(name: str):
     import importlib
 
     if name == "evaluate":
-        return importlib.import_module("jaxbpc.evaluate")
+        return importlib.import_module("jaxbpc.evaluation.loop")
     if name == "score":
-        return importlib.import_module("jaxbpc.live").score
+        return importlib.import_module("jaxbpc.evaluation.score").score
     raise AttributeError(f"module 'jaxbpc' has no attribute {name!r}")

@@ -38,7 +38,7 @@ def default() -> config_dict.ConfigDict:
     model.attention = "auto"
 
     # How far the model was trained: carried into results, for curves and power laws. What is None
-    # is taken from the revision's or folder's name (step1000), see `training.of_name`.
+    # is taken from the revision's or folder's name (step1000), see `training_progress.of_name`.
     config.training = training = config_dict.ConfigDict()
     training.step = config_dict.placeholder(int)
     training.tokens = config_dict.placeholder(float)

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     if verb == "gguf":
         if _DTYPE.value or _REVISION.value:
             raise InputError("--dtype and --revision are of orbax: leave them out")
-        from jaxbpc.weights import gguf
+        from jaxbpc.checkpoint.gguf import convert as gguf
 
         gguf.convert(pathlib.Path(path), pathlib.Path(out))
     else:
@@ -53,15 +53,15 @@ def to_orbax(path: str, out: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
 
+    from jaxbpc.checkpoint import export_orbax
     from jaxbpc.parallel import distributed
     from jaxbpc.utils.progress import Bar
-    from jaxbpc.weights import save
 
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", _N_DEVICES)
     parallel_flags.start()
     with Bar("writing", "B", show=distributed.is_writer()) as bar:
-        save.convert(path, out, _DTYPE.value, _REVISION.value, bar.update)
+        export_orbax.convert(path, out, _DTYPE.value, _REVISION.value, bar.update)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ import re
 import sys
 from typing import Any
 
-from jaxbpc import hlo, layout
-from jaxbpc import step as step_lib
+from jaxbpc import hlo
+from jaxbpc.checkpoint import load
 from jaxbpc.config import Settings
+from jaxbpc.evaluation import layout
+from jaxbpc.evaluation import step as step_lib
+from jaxbpc.models import costs
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.parallel.chips import CHIPS, GIB, Chip
-from jaxbpc.weights import load
 
 # The compiler tells no cycles of kernels. Assumed of their chip's peak: attention by blocks a half,
 # grouped products of experts what a large product reaches. GPUs tell no cycles at all: their
@@ -104,7 +106,7 @@ def plan(settings: Settings, arch: Arch, name: str, devices: list) -> Plan:
         dtype=chosen.dtype.name,
         attention=kind,
         fits=False,
-        flops_per_window=layout.flops(
+        flops_per_window=costs.flops(
             arch, settings.window_block_size, settings.window_stride
         ).total,
         parameter_bytes_per_device=_bytes_per_device(model),
@@ -126,7 +128,7 @@ def _costed(
     """`known` with what the compiled step says of itself."""
     text = compiled.as_text() or ""
     cost = hlo.cost(text)
-    useful = layout.flops(arch, settings.window_block_size, settings.window_stride)
+    useful = costs.flops(arch, settings.window_block_size, settings.window_stride)
     memory = compiled.memory_analysis()
     peak = getattr(memory, "peak_memory_in_bytes", 0) or (
         memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
@@ -169,7 +171,7 @@ def _costed(
     )
 
 
-def _roofline(useful: layout.Flops, known: Plan, chip: Chip, batch_size: int) -> dict[str, float]:
+def _roofline(useful: costs.Flops, known: Plan, chip: Chip, batch_size: int) -> dict[str, float]:
     """Seconds of a GPU's step by what could bound it: FLOPs, memory, exchanges; all analytic."""
     flops = useful.attention / ATTENTION_SHARE + (useful.total - useful.attention) / GPU_SHARE
     n_bytes = known.parameter_bytes_per_device * known.mesh["fsdp"]
@@ -218,8 +220,8 @@ def _candidates(settings: Settings, arch: Arch, devices: list) -> list[tuple[tup
     first = (tuple(chosen.mesh.shape.values()), chosen.batch_per_device)
     n, dtype = len(devices), chosen.dtype
     chip = CHIPS.get(devices[0].device_kind)
-    window = layout.activation_bytes(arch, settings.window_block_size, dtype)
-    n_bytes = layout.parameter_bytes(arch, not arch.tied, dtype)
+    window = costs.activation_bytes(arch, settings.window_block_size, dtype)
+    n_bytes = costs.parameter_bytes(arch, not arch.tied, dtype)
     result = {}
     for fsdp, tensor in ((f, t) for f in _divisors(n) for t in _divisors(n // f)):
         # The other batches of the same mesh, then other groups of devices, tensor parallelism last.

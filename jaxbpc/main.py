@@ -35,7 +35,7 @@ def main() -> None:
     """Flags → config → distributed start → evaluate.run → the table on stdout."""
     # Of a GPU's memory JAX takes three quarters by default: a large model needs more.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(chips.GPU_MEMORY_SHARE))
-    from jaxbpc import evaluate
+    from jaxbpc.evaluation import loop
     from jaxbpc.parallel import distributed
     from jaxbpc.run import results
     from jaxbpc.utils import paths
@@ -50,7 +50,7 @@ def main() -> None:
     distributed.cache_compiled(paths.cache_folder())
     if _CHECKPOINTS.value or _REVISIONS.value:
         return _series(workdir)
-    ended = evaluate.run(_CONFIG.value, workdir)
+    ended = loop.run(_CONFIG.value, workdir)
     if distributed.is_writer():
         cli.show(results.table(ended), f"the table's numbers are in {workdir}/results.json")
     return None
@@ -58,13 +58,14 @@ def main() -> None:
 
 def _series(workdir: str) -> None:
     """Scores the checkpoints of a training and prints their curve; raises where some failed."""
-    from jaxbpc import series, tables
+    from jaxbpc import tables
     from jaxbpc.analysis import training_curve
+    from jaxbpc.evaluation import sweep
     from jaxbpc.parallel import distributed
 
     config = _CONFIG.value
-    failed = series.run(
-        config, found := series.find(config, _CHECKPOINTS.value, _REVISIONS.value), workdir
+    failed = sweep.run(
+        config, found := sweep.find(config, _CHECKPOINTS.value, _REVISIONS.value), workdir
     )
     if distributed.is_writer():
         made = [tables.over_training(each) for each in training_curve.split([workdir])[0]]

@@ -47,12 +47,12 @@ def main() -> None:
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     from jaxbpc import config as config_lib
     from jaxbpc import estimate, topology
-    from jaxbpc.weights import load, source
+    from jaxbpc.checkpoint import load, locate
 
     if not _TOPOLOGY.value:
         raise InputError("--topology is missing: give generation:shape, e.g. v5e:4x4")
     settings = config_lib.validate(_CONFIG.value)
-    folder = source.resolve(settings.model_path, settings.model_revision, weights=False)
+    folder = locate.resolve(settings.model_path, settings.model_revision, weights=False)
     arch = load.read_arch(folder)[2]
     devices = topology.describe(_TOPOLOGY.value, _SLICES.value)
     name = _TOPOLOGY.value if _SLICES.value == 1 else f"{_SLICES.value} slices of {_TOPOLOGY.value}"

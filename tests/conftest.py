@@ -19,7 +19,8 @@ import numpy_step
 import pytest
 import tiny
 
-from jaxbpc import cli, evaluate
+from jaxbpc import cli
+from jaxbpc.evaluation import loop
 from jaxbpc.parallel import distributed
 
 # float32 and bfloat16 meet only where the code says so.
@@ -79,7 +80,7 @@ def good_model(tmp_path_factory):
 def without_a_model():
     """Runs score by a hash, see `numpy_step`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "load_job", numpy_step.load_job)
+        patch.setattr(loop, "load_job", numpy_step.load_job)
         yield
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     if work["processes"] > 1:
         jax.distributed.initialize(work["address"], work["processes"], process)
     from jaxbpc import config as config_lib
-    from jaxbpc import evaluate
+    from jaxbpc.evaluation import loop
 
     found = {}
     for name, (model, mesh) in work["jobs"].items():
@@ -28,7 +28,7 @@ def main() -> None:
         config.window.block_size, config.window.stride = 300, 100
         config.batch_per_device = 1
         config.mesh.data, config.mesh.fsdp, config.mesh.tensor = mesh
-        result = evaluate.run(config, path.parent / name)
+        result = loop.run(config, path.parent / name)
         text = result.corpora["text"]
         found[name] = {
             "nats": [text.nats, text.nats_full],

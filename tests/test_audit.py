@@ -5,7 +5,7 @@ import tiny
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from jaxbpc.data import audit, tokens
+from jaxbpc.data import tokenizer_audit, tokens
 
 NOTHING = {
     "documents_not_restored": 0,
@@ -70,7 +70,7 @@ def test_what_it_does_not_know(place, kind):
         model = models.Unigram([("a", -1.0), ("b", -1.0), ("?", -1.0)], unk_id=2)
     change(place, model=model, pre_tokenizer=pre_tokenizers.Split("", "isolated"), decoder=None)
     tokenizer = tokens.load_tokenizer(place / "model")
-    assert audit.unknown_id(tokenizer) == 2
+    assert tokenizer_audit.unknown_id(tokenizer) == 2
     stream = count(place, ["ab", "", "axb", "yy"])
     assert stream.audit["unknown_tokens"] == 3
     assert stream.audit["first_row_unknown"] == 2
@@ -91,5 +91,5 @@ def test_bos_of_a_tokenizer_that_drops_letters(place):
 def test_the_audit_is_cached_with_the_tokens(place, monkeypatch):
     change(place, normalizer=normalizers.Lowercase())
     want = count(place, ["A"]).audit
-    monkeypatch.setattr(audit, "Audit", None)
+    monkeypatch.setattr(tokenizer_audit, "Audit", None)
     assert count(place, ["A"]).audit == want

@@ -10,7 +10,7 @@ import tiny
 import warm
 from tokenizers import AddedToken
 
-from jaxbpc.data import baselines, corpora, tokens
+from jaxbpc.data import compressors, corpora, tokens
 from jaxbpc.errors import InputError
 from jaxbpc.text import check, inputs, overlap, pieces, work
 
@@ -172,7 +172,7 @@ def test_tokens_and_baselines(tmp_path):
     assert found["tokens"]["special_tokens_in_text"] == 4
     assert found["tokens"]["first_row_special"] == 2
     assert found["tokens"]["documents_not_restored"] == 0
-    assert found["baselines"] == baselines.measure(corpora.documents(tmp_path / "a.jsonl"))
+    assert found["baselines"] == compressors.measure(corpora.documents(tmp_path / "a.jsonl"))
     assert "special tokens in text                               4, row 2 first" in check.table(
         found
     )

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc import layout
 from jaxbpc.errors import InputError
+from jaxbpc.evaluation import layout
+from jaxbpc.models import costs
 from jaxbpc.models.families import FAMILIES
 
 LLAMA = {
@@ -69,7 +70,7 @@ def test_a_kernel_that_cannot_is_replaced_or_refused():
 
 def test_flops_by_hand():
     """Two layers whole, the last one's queries, output and MLP at the scored rows alone."""
-    f = layout.flops(arch("llama", LLAMA), 100, 30)
+    f = costs.flops(arch("llama", LLAMA), 100, 30)
     kv, qo, mlp = 2 * 64 * 32, 2 * 64 * 64, 3 * 64 * 128
     assert f.matmul == 2 * (2 * 100 * (kv + qo + mlp) + 100 * kv + 30 * (qo + mlp))
     pairs = 2 * sum(range(1, 101)) + sum(range(71, 101))
@@ -79,10 +80,10 @@ def test_flops_by_hand():
 
 
 def test_flops_of_experts_and_windows():
-    dense, mixed = (layout.flops(arch(k, c), 100, 100) for k, c in _pair())
+    dense, mixed = (costs.flops(arch(k, c), 100, 100) for k, c in _pair())
     # Two of four experts a token, and a router.
     assert mixed.matmul - dense.matmul == 2 * 3 * 100 * (3 * 64 * 128 + 64 * 4)
-    sliding = layout.flops(arch("mistral", LLAMA | {"sliding_window": 10}), 100, 100)
+    sliding = costs.flops(arch("mistral", LLAMA | {"sliding_window": 10}), 100, 100)
     assert sliding.attention == 3 * 4 * 64 * (sum(range(1, 11)) + 90 * 10)
 
 

@@ -13,9 +13,9 @@ import safetensors.numpy
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate
 from jaxbpc.data import windows
 from jaxbpc.errors import InputError, NumberError, Stopped
+from jaxbpc.evaluation import loop
 from jaxbpc.parallel import preemption
 from jaxbpc.run import attempts, results
 from jaxbpc.run.record import Record
@@ -36,7 +36,7 @@ def run(tmp_path):
         config.batch_per_device = 1
         config.model.dtype = "float32"
         config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
-        return evaluate.run(config, tmp_path / workdir)
+        return loop.run(config, tmp_path / workdir)
 
     call.path = tmp_path
     return call
@@ -135,7 +135,7 @@ def test_nor_is_one_from_a_hub(run, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(folder))
     want = run(model__path="owner/name")
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "load_job", None)
+        patch.setattr(loop, "load_job", None)
         again = run(model__path="owner/name")
     assert again.corpora == want.corpora
     assert again.model == want.model
@@ -228,10 +228,10 @@ def test_a_loss_that_cannot_be_is_no_number(value, word):
         plans={"text": plan}, streams={"text": types.SimpleNamespace(documents=documents)}
     )
     values = np.full(4, -1e-6, np.float32)  # what rounding leaves of a sure token
-    assert evaluate._keep_window(job, "text", None, 5, values) == 4
+    assert loop._keep_window(job, "text", None, 5, values) == 4
     values[1] = value
     with pytest.raises(NumberError, match=f"the loss is {word} in window 5, token 28, row 7"):
-        evaluate._keep_window(job, "text", None, 5, values)
+        loop._keep_window(job, "text", None, 5, values)
 
 
 @pytest.mark.usefixtures("without_a_model")

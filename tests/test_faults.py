@@ -15,10 +15,10 @@ import tiny
 from damages import damages
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate
 from jaxbpc.analysis import runs
 from jaxbpc.data import windows
 from jaxbpc.errors import InputError, Stopped
+from jaxbpc.evaluation import loop
 from jaxbpc.parallel import preemption
 from jaxbpc.run import results
 from jaxbpc.run.record import Record
@@ -38,7 +38,7 @@ def base(tmp_path_factory):
     tiny.write_corpus(folder / "data" / "text.jsonl", TEXTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXBPC_CACHE", str(folder / "cache"))
-        patch.setattr(evaluate, "load_job", numpy_step.load_job)
+        patch.setattr(loop, "load_job", numpy_step.load_job)
         yield folder, run(folder, folder / "whole")
 
 
@@ -67,7 +67,7 @@ def run(place, workdir):
     config.window.block_size, config.window.stride = 256, 200
     config.batch_per_device = 1
     config.model.dtype = "float32"
-    return evaluate.run(config, workdir)
+    return loop.run(config, workdir)
 
 
 def numbers(result):

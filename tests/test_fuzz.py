@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxbpc import config
+from jaxbpc.checkpoint import headers
 from jaxbpc.errors import InputError
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import source
 
 _NUMBERS = [0, -1, 1, 2, 3, 255, 2**31, 2**32 - 1, 2**40, 2**63, 2**64, 10**30, 10**400]
 _FLOATS = [0.5, -1.5, 1e308, 1e-320, float("nan"), float("inf"), -float("inf")]
@@ -198,4 +198,4 @@ def test_what_is_right_is_read(folder):
     for name in ("index", "safetensors header"):
         place = folder / name
         readers.READERS[name](readers.SEEDS[name][0], place)
-        assert set(source.tensors(place)) == {"a"}
+        assert set(headers.tensors(place)) == {"a"}

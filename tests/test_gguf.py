@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from jaxbpc.checkpoint.gguf import convert as converter
+from jaxbpc.checkpoint.gguf import reader as gguf_reader
 from jaxbpc.errors import InputError
-from jaxbpc.weights import gguf as converter
-from jaxbpc.weights import gguf_file
 
 CONFIGS = gguf_files.CONFIGS
 LLAMA = CONFIGS["llama"]
@@ -210,7 +210,7 @@ def test_random_blocks(tmp_path, kind):
 
 def test_many_files(tmp_path, monkeypatch):
     monkeypatch.setattr(converter, "_SHARD", 20_000)
-    monkeypatch.setattr(gguf_file, "_CHUNK", 100)  # elements: some rows at a time
+    monkeypatch.setattr(gguf_reader, "_CHUNK", 100)  # elements: some rows at a time
     tensors = gguf_files.random_tensors(LLAMA)
     file = gguf_files.write(tmp_path / "a.gguf", "llama", LLAMA, tensors)
     converter.convert(file, tmp_path / "out")

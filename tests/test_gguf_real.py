@@ -8,8 +8,9 @@ import pydoc_data.topics
 import pytest
 import real_models
 
+from jaxbpc.checkpoint import pip_model
+from jaxbpc.checkpoint.gguf import reader as gguf_reader
 from jaxbpc.data import tokens
-from jaxbpc.weights import gguf_file, wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.optimized]
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -32,7 +33,7 @@ def sentencepiece_of(file):
     )
     from sentencepiece import sentencepiece_model_pb2
 
-    fields, _ = gguf_file.read(file)
+    fields, _ = gguf_reader.read(file)
     names = ("tokens", "scores", "token_type")
     columns = [fields[f"tokenizer.ggml.{name}"] for name in names]
     model = sentencepiece_model_pb2.ModelProto()
@@ -81,7 +82,7 @@ def test_smollm2_ids(cache):
     spec = importlib.util.spec_from_file_location("demo", CONFIGS / "demo.py")
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
-    tokenizer = tokens.load_tokenizer(wheel.resolve(demo.get_config().model.path, cache))
+    tokenizer = tokens.load_tokenizer(pip_model.resolve(demo.get_config().model.path, cache))
     counts = {"prose": 3398, "python": 5028, "math": 5900}
     for name, n in counts.items():
         assert sum(len(tokenizer(text)["input_ids"]) for text in demo_texts(name)) == n

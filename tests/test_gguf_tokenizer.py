@@ -6,8 +6,8 @@ import gguf_files
 import numpy as np
 import pytest
 
+from jaxbpc.checkpoint.gguf import tokenizer as gguf_tokenizer
 from jaxbpc.errors import InputError
-from jaxbpc.weights import gguf_tokenizer
 
 TEXT = "I'll pay 1234.5 TODAY'S\n\n  camelCase = 漢字 7½👍🏽\r\n"
 WORDS = {

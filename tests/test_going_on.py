@@ -9,8 +9,8 @@ import safetensors.numpy
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate
 from jaxbpc.errors import InputError
+from jaxbpc.evaluation import loop
 from jaxbpc.run.record import Record
 
 pytestmark = pytest.mark.usefixtures("without_a_model")
@@ -23,7 +23,7 @@ def ended(tmp_path_factory):
     tiny.make_model(folder / "model")
     tiny.write_corpus(folder / "data" / "text.jsonl", tiny.TEXTS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "load_job", numpy_step.load_job)
+        patch.setattr(loop, "load_job", numpy_step.load_job)
         run(folder)
     return folder
 
@@ -43,7 +43,7 @@ def run(place, **fields):
     config.batch_per_device = 1
     config.model.dtype = "float32"
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in fields.items()})
-    return evaluate.run(config, place / "run")
+    return loop.run(config, place / "run")
 
 
 def other_weights(place):

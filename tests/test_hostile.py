@@ -17,8 +17,10 @@ import test_bad_input
 import tiny
 from hostile import peak_mib, sparse
 
-from jaxbpc import config, job, layout
-from jaxbpc.weights import gguf, load, source
+from jaxbpc import config
+from jaxbpc.checkpoint import headers, load, locate
+from jaxbpc.checkpoint.gguf import convert as gguf
+from jaxbpc.evaluation import layout, setup
 
 place = test_bad_input.place
 
@@ -72,14 +74,14 @@ SAFETENSORS = {
 
 @pytest.mark.parametrize("case", SAFETENSORS)
 def test_safetensors(refused, tmp_path, case):
-    (tmp_path / source.SINGLE).write_bytes(SAFETENSORS[case])
-    refused(lambda: source.tensors(tmp_path), f"{tmp_path}/model.safetensors", "damaged")
+    (tmp_path / headers.SINGLE).write_bytes(SAFETENSORS[case])
+    refused(lambda: headers.tensors(tmp_path), f"{tmp_path}/model.safetensors", "damaged")
 
 
 def test_names_of_tensors_do_not_reach_the_terminal_as_they_stand(refused, good_model, tmp_path):
     shutil.copy(good_model / "config.json", tmp_path)
     name = "\x1b[2J\r\u202e" + "x" * 10_000
-    (tmp_path / source.SINGLE).write_bytes(header({name: tensor(0, 8)}, bytes(8)))
+    (tmp_path / headers.SINGLE).write_bytes(header({name: tensor(0, 8)}, bytes(8)))
     line = refused(lambda: load.open_checkpoint(tmp_path), "missing: model.embed_tokens.weight")
     assert "mend config.json" in line
 
@@ -115,8 +117,8 @@ def test_index(refused, tmp_path, case):
     for name in ("good", "same"):
         (tmp_path / f"{name}.safetensors").write_bytes(header({"a": tensor(0, 8)}, bytes(8)))
     content, word = INDEX[case]
-    (tmp_path / source.INDEX).write_text(content)
-    refused(lambda: source.tensors(tmp_path), str(tmp_path), word)
+    (tmp_path / headers.INDEX).write_text(content)
+    refused(lambda: headers.tensors(tmp_path), str(tmp_path), word)
 
 
 # config.json.
@@ -163,7 +165,7 @@ def test_config(refused, good_model, tmp_path, case):
     (tmp_path / "config.json").write_bytes(
         content if isinstance(content, bytes) else content.encode()
     )
-    (tmp_path / source.SINGLE).symlink_to(good_model / source.SINGLE)
+    (tmp_path / headers.SINGLE).symlink_to(good_model / headers.SINGLE)
     refused(lambda: load.open_checkpoint(tmp_path), f"{tmp_path}", word)
 
 
@@ -171,7 +173,7 @@ def test_config(refused, good_model, tmp_path, case):
 def test_experts_without_end(refused, good_model, tmp_path):
     fields = tiny.CONFIG | {"model_type": "mixtral", "num_local_experts": 1 << 16}
     (tmp_path / "config.json").write_text(json.dumps(fields | {"num_hidden_layers": 1000}))
-    (tmp_path / source.SINGLE).symlink_to(good_model / source.SINGLE)
+    (tmp_path / headers.SINGLE).symlink_to(good_model / headers.SINGLE)
     before = peak_mib()
     refused(lambda: load.open_checkpoint(tmp_path), "(missing: model.layers.", "more)")
     assert peak_mib() < before + 300
@@ -180,7 +182,7 @@ def test_experts_without_end(refused, good_model, tmp_path):
 def test_a_config_without_end(refused, tmp_path):
     sparse(tmp_path / "config.json", b"{", 1 << 40)
     before = peak_mib()
-    refused(lambda: source.read_config(tmp_path), "config.json", "256 MiB")
+    refused(lambda: locate.read_config(tmp_path), "config.json", "256 MiB")
     assert peak_mib() < before + 600
 
 
@@ -188,7 +190,7 @@ def test_sizes_beyond_the_memory(refused, good_model, tmp_path):
     """Weights of the very sizes of config.json, in a file that is a hole."""
     folder = tmp_path / "model"
     shutil.copytree(good_model, folder)
-    text = (good_model / source.SINGLE).read_bytes()
+    text = (good_model / headers.SINGLE).read_bytes()
     fields = json.loads(text[8 : 8 + int.from_bytes(text[:8], "little")])
     rows, end = 1 << 34, 0
     for name, found in fields.items():
@@ -199,7 +201,7 @@ def test_sizes_beyond_the_memory(refused, good_model, tmp_path):
             found["data_offsets"] = [begin, end]
     begin = header(fields)
     try:
-        sparse(folder / source.SINGLE, begin, len(begin) + end)
+        sparse(folder / headers.SINGLE, begin, len(begin) + end)
     except OSError:
         pytest.skip("no file of that size here")
     (folder / "config.json").write_text(changed(vocab_size=rows))
@@ -210,7 +212,7 @@ def test_sizes_beyond_the_memory(refused, good_model, tmp_path):
     settings.mesh.data = -1
     before = peak_mib()
     words = ["the model needs", "GB", "free memory has", "config.json"]
-    refused(lambda: job.open_job(config.validate(settings)), *words)
+    refused(lambda: setup.open_job(config.validate(settings)), *words)
     assert peak_mib() < before + 300
 
 
@@ -219,7 +221,7 @@ def test_windows_beyond_the_memory(refused, place, monkeypatch):
     settings = config.default()
     settings.model.path, settings.data.dir, settings.data.corpora = "model", "data", ("text",)
     settings.window.block_size = 2**31 - 1
-    refused(lambda: job.open_job(config.validate(settings)), "2147483647 tokens", "block_size")
+    refused(lambda: setup.open_job(config.validate(settings)), "2147483647 tokens", "block_size")
 
 
 def test_the_memory_that_there_is():
@@ -235,7 +237,7 @@ def orbax(good_model, tmp_path_factory):
     """The good model as Orbax wrote it before OCDBT: its files are plain."""
     folder = tmp_path_factory.mktemp("orbax") / "model"
     with ocp.PyTreeCheckpointer(use_ocdbt=False) as writer:
-        writer.save(folder, safetensors.numpy.load_file(good_model / source.SINGLE))
+        writer.save(folder, safetensors.numpy.load_file(good_model / headers.SINGLE))
     shutil.copy(good_model / "config.json", folder)
     return folder
 

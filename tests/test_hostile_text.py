@@ -8,8 +8,8 @@ import pytest
 import tiny
 from hostile import peak_mib, sparse
 
+from jaxbpc.checkpoint.gguf import tokenizer as gguf_tokenizer
 from jaxbpc.data import corpora, tokens
-from jaxbpc.weights import gguf_tokenizer
 
 LIMIT = 1000  # characters of a document
 

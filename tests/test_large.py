@@ -5,9 +5,9 @@ import math
 import jax
 import pytest
 
+from jaxbpc.checkpoint import load
 from jaxbpc.models.decoder import Decoder, n_parameters, parameters
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import load
 
 LLAMA_405B = {
     "model_type": "llama",

@@ -20,13 +20,13 @@ import test_load
 import tiny
 from test_parity import ONE, scored
 
+from jaxbpc.checkpoint import export_orbax, load, mapping
+from jaxbpc.checkpoint.assemble import assemble
 from jaxbpc.models.arch import Parts
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.parallel import sharding
 from jaxbpc.run.record import Record
-from jaxbpc.weights import load, names, save
-from jaxbpc.weights.assemble import assemble
 
 DENSE = tiny.CONFIG | {
     "hidden_size": 512,
@@ -74,7 +74,7 @@ def alone(tmp_path_factory):
         test_load.write(place / name, config, weights)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             (place / name / file).write_bytes((place / "tiny" / file).read_bytes())
-    save.convert(str(place / "dense"), str(place / "orbax"))
+    export_orbax.convert(str(place / "dense"), str(place / "orbax"))
     (found,) = run(place, 1, {name: (name, ONE) for name in ("dense", "experts", "orbax")}, 1)
     return place, found
 
@@ -184,7 +184,7 @@ def test_no_whole_copy_on_the_way(mesh_shape, capfd):
         value = np.arange(np.prod(target.shape), dtype=np.float32).reshape(target.shape)
         layout = sharding.spread(target.shape, mesh, None, target.sharding)
         assert layout.shard_shape(target.shape)[0] * 8 == target.shape[0]
-        fill = names.Fill((name,), Parts((name,)))
+        fill = mapping.Fill((name,), Parts((name,)))
         made = assemble(arch, [fill], [target], [[jax.device_put(value, layout)]], [[]])
         assert made[0].sharding.is_equivalent_to(target.sharding, value.ndim)
         np.testing.assert_array_equal(made[0], value)
@@ -205,7 +205,7 @@ def test_sizes_that_the_mesh_does_not_divide(mesh, tmp_path):
         "vocab_size": 131,
     }
     test_load.write(tmp_path / "hf", config, test_load.random_weights(config))
-    save.convert(str(tmp_path / "hf"), str(tmp_path / "ox"))
+    export_orbax.convert(str(tmp_path / "hf"), str(tmp_path / "ox"))
     want = scored(tmp_path / "hf", ONE)
     assert np.isfinite(want).all()
     np.testing.assert_allclose(scored(tmp_path / "hf", mesh), want, rtol=0, atol=2e-5)

@@ -14,13 +14,13 @@ from jax.tree_util import Partial
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, live
+from jaxbpc.checkpoint import load
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, NumberError
-from jaxbpc.models.head import Head
+from jaxbpc.evaluation import loop, score
+from jaxbpc.models.lm_head import Head
 from jaxbpc.parallel import sharding
 from jaxbpc.run import results
-from jaxbpc.weights import load
 
 TEXTS = ["no two alike, " * 9, "", "ß and ẞ"]
 
@@ -87,7 +87,7 @@ def test_the_numbers_of_a_run(place, tmp_path, sizes):
     config.model.path, config.data.dir = str(place / "model"), str(place / "data")
     config.data.corpora, config.model.dtype = ("text",), "float32"
     config.window.block_size, config.window.stride = 100, 40
-    want = evaluate.run(config, tmp_path / "run").corpora["text"]
+    want = loop.run(config, tmp_path / "run").corpora["text"]
     mesh = sharding.make_mesh(sizes, jax.devices()[: math.prod(sizes)])
     model, _ = load.load(
         load.open_checkpoint(place / "model"), np.dtype("float32"), mesh, "blocked"
@@ -231,7 +231,7 @@ def test_what_a_training_tells(tmp_path):
     """Numbers as a training loop has them become JSON's; what is none is refused."""
     result = jaxbpc.score(Partial(embedded, weights(0)), weights(1), STREAM, one_device(), (30, 7))
     told = {"step": np.int64(4), "tokens": jnp.asarray(5), "flops": np.float32(0.5)}
-    live.write(str(tmp_path / "a"), {"x": result}, (30, 7), weights(0), told)
+    score.write(str(tmp_path / "a"), {"x": result}, (30, 7), weights(0), told)
     training = results.read(tmp_path / "a" / "results.json").training
     assert training == {"step": 4, "tokens": 5, "flops": 0.5}
     for bad, words in (
@@ -241,7 +241,7 @@ def test_what_a_training_tells(tmp_path):
         ({"step": np.arange(2)}, "training.step is array"),
     ):
         with pytest.raises(InputError, match=words):
-            live.write(tmp_path / "b", {"x": result}, (30, 7), weights(0), bad)
+            score.write(tmp_path / "b", {"x": result}, (30, 7), weights(0), bad)
         assert not (tmp_path / "b").exists()
 
 

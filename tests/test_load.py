@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tiny
 
+from jaxbpc.checkpoint import load, mapping
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.parallel import sharding
-from jaxbpc.weights import load, names
 
 FLOAT8 = {
     "quant_method": "fp8",
@@ -64,7 +64,7 @@ def shapes_of(config):
     wanted = parameters(Decoder(arch, np.dtype("float32"), "xla"))
     shapes = {name: p.get_value().shape for name, p in wanted.items()}
     result, filled = {}, set()
-    for fill in names._spelt_out(family.NAMES, arch):
+    for fill in mapping._spelt_out(family.NAMES, arch):
         to = set(fill.parts.parameters)
         if to <= shapes.keys() and not to & filled:
             filled |= to

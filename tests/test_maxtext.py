@@ -11,8 +11,8 @@ import pytest
 from test_load import loaded, random_weights, same, write
 from test_parity import ONE, scored
 
+from jaxbpc.checkpoint import export_orbax, load
 from jaxbpc.errors import InputError
-from jaxbpc.weights import load, save
 
 # 1/√H is not exact: of H = 8.
 LLAMA = {
@@ -173,7 +173,7 @@ def test_converted(tmp_path):
         query["kernel"] = query["kernel"].astype(ml_dtypes.bfloat16)
 
     _, maxtext = write_both(tmp_path, LLAMA, True, low)
-    save.convert(str(maxtext), str(tmp_path / "ox"))
+    export_orbax.convert(str(maxtext), str(tmp_path / "ox"))
     for dtype in ("float32", "bfloat16"):
         assert loaded(tmp_path / "ox", dtype=dtype)[1] == loaded(maxtext, dtype=dtype)[1]
 

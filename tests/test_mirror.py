@@ -12,9 +12,9 @@ import run_folders
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate
 from jaxbpc.analysis import runs
 from jaxbpc.errors import InputError
+from jaxbpc.evaluation import loop
 from jaxbpc.run import bucket
 from jaxbpc.run.record import Record
 from jaxbpc.utils import paths
@@ -31,7 +31,7 @@ def run(tmp_path, without_a_model):
         config.data.corpora = ("text",)
         config.window.block_size, config.window.stride = 100, 40
         config.batch_per_device, config.model.dtype = 1, "float32"
-        return evaluate.run(config, workdir)
+        return loop.run(config, workdir)
 
     return call
 

@@ -22,9 +22,9 @@ from etils import epath
 from test_load import loaded, same
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate
+from jaxbpc.checkpoint import export_orbax, load, tensor_io
 from jaxbpc.errors import InputError
-from jaxbpc.weights import load, save, tensors
+from jaxbpc.evaluation import loop
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def models(tmp_path_factory):
     tiny.make_model(place / "hf")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "_GROUP_BYTES", 1 << 15)
-        save.convert(str(place / "hf"), str(place / "ox"))
+        export_orbax.convert(str(place / "hf"), str(place / "ox"))
     return place
 
 
@@ -46,7 +46,7 @@ def run(folder, place, workdir):
     config.window.block_size, config.window.stride = 700, 300
     config.batch_per_device = 1
     config.model.dtype = "float32"
-    return evaluate.run(config, place / workdir)
+    return loop.run(config, place / workdir)
 
 
 @pytest.mark.smoke
@@ -69,7 +69,7 @@ def test_onto_a_mesh(models, mesh):
 
 def test_dtype(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a folder as one types it
-    save.convert(str(models / "ox"), "low", "bfloat16")
+    export_orbax.convert(str(models / "ox"), "low", "bfloat16")
     assert {t.dtype for t in load.open_checkpoint(tmp_path / "low").tensors.values()} == {"BF16"}
     want, fingerprint = loaded(models / "hf", dtype="bfloat16")
     got, again = loaded(tmp_path / "low", (1, 8, 1), dtype="bfloat16")
@@ -94,7 +94,7 @@ def test_quantized_stays_so(kind, tmp_path):
     method = test_load.FLOAT8 if kind == "float8" else test_load.MXFP4
     config = config | {"quantization_config": method}
     test_load.write(tmp_path / "hf", config, tensors)
-    save.convert(str(tmp_path / "hf"), str(tmp_path / "ox"), "bfloat16")
+    export_orbax.convert(str(tmp_path / "hf"), str(tmp_path / "ox"), "bfloat16")
     want, fingerprint = loaded(tmp_path / "hf", dtype="bfloat16")
     got, again = loaded(tmp_path / "ox", (2, 2, 2), dtype="bfloat16")
     same(got, want)
@@ -150,7 +150,7 @@ def test_what_cannot_be_converted(models, tmp_path):
     (tmp_path / "there").mkdir()
     refused(command("orbax", models / "hf", tmp_path / "there"), "there exists already")
     with pytest.raises(InputError, match="absent/ does not exist"):
-        save.convert("absent/", str(tmp_path / "out"))
+        export_orbax.convert("absent/", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -174,10 +174,10 @@ def test_what_others_still_write_is_removed_too(tmp_path):
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         writers = [pool.submit(write) for _ in range(2)]
-        tensors.remove(folder)
+        tensor_io.remove(folder)
         for writer in writers:
             writer.result()
-    tensors.remove(folder)  # one that was held up for long may have come after
+    tensor_io.remove(folder)  # one that was held up for long may have come after
     assert not list(tmp_path.iterdir())
 
 
@@ -188,14 +188,15 @@ def test_an_interrupted_conversion(models, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        save.convert(str(models / "hf"), str(tmp_path / "out"), progress=stop)
+        export_orbax.convert(str(models / "hf"), str(tmp_path / "out"), progress=stop)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_conversion(models, tmp_path):
     """At any of its groups: what it leaves is no model."""
     program = (
-        "import os, sys; from jaxbpc.weights import load, save; load._GROUP_BYTES = 1 << 15\n"
+        "import os, sys; from jaxbpc.checkpoint import load, export_orbax as save\n"
+        "load._GROUP_BYTES = 1 << 15\n"
         "left = [2]\n"
         "def progress(n):\n"
         "    left[0] -= 1\n"
@@ -322,16 +323,16 @@ def test_tensors_that_do_not_fit(models, tmp_path):
 
 @pytest.mark.long
 def test_in_a_bucket(models, bucket, tmp_path):
-    save.convert(str(models / "hf"), f"{bucket}/ox")
+    export_orbax.convert(str(models / "hf"), f"{bucket}/ox")
     want, got = (
         run(path, tmp_path, str(i)) for i, path in enumerate([models / "hf", f"{bucket}/ox"])
     )
     assert got.corpora == want.corpora
     assert got.fingerprint == want.fingerprint
-    save.convert(f"{bucket}/ox", str(tmp_path / "back"))
+    export_orbax.convert(f"{bucket}/ox", str(tmp_path / "back"))
     assert loaded(tmp_path / "back")[1] == want.model["weights_fingerprint"]
     with pytest.raises(InputError, match="exists already"):
-        save.convert(str(models / "hf"), f"{bucket}/ox")
+        export_orbax.convert(str(models / "hf"), f"{bucket}/ox")
     next(epath.Path(f"{bucket}/ox/state").glob("ocdbt.process_0/d/*")).unlink()
     with pytest.raises(InputError, match="is missing"):
         run(f"{bucket}/ox", tmp_path, "damaged")

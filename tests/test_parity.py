@@ -12,11 +12,11 @@ import numpy_models
 import oracle
 import pytest
 
-from jaxbpc import step as step_lib
-from jaxbpc.models import dense
+from jaxbpc.checkpoint import load
+from jaxbpc.evaluation import step as step_lib
+from jaxbpc.models import layers
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.parallel import sharding
-from jaxbpc.weights import load
 
 ONE, MESH = (1, 1, 1), (2, 2, 2)
 
@@ -103,5 +103,5 @@ def test_fewer_rows_are_the_same_rows(tmp_path):
 )
 def test_blocks_of_rows(case, mesh, tmp_path, monkeypatch):
     """300 rows, in blocks that are not all of one size."""
-    monkeypatch.setattr(dense, "_BLOCK_ROWS", 44)  # six of 43 and one of 42
+    monkeypatch.setattr(layers, "_BLOCK_ROWS", 44)  # six of 43 and one of 42
     compare(case, tmp_path, mesh)

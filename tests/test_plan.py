@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxbpc import estimate, layout
-from jaxbpc import step as step_lib
+from jaxbpc import estimate
+from jaxbpc.evaluation import step as step_lib
+from jaxbpc.models import costs
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
 
@@ -91,7 +92,7 @@ def test_flops_are_those_of_the_step(config):
     program = jax.make_jaxpr(lambda m, t, y: nll(m.hidden(t, rows), m.output(), y))(
         model, tokens, targets
     )
-    useful = layout.flops(arch, length, rows)
+    useful = costs.flops(arch, length, rows)
     a = arch.attention
     whole = 4 * a.n_heads * a.head_size * length * (length * (arch.n_layers - 1) + rows)
     assert counted(program.jaxpr) == pytest.approx(useful.matmul + useful.head + whole, rel=1e-9)

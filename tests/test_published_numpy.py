@@ -5,10 +5,10 @@ import jax
 import numpy_models
 import pytest
 
+from jaxbpc.checkpoint import load
 from jaxbpc.errors import InputError
 from jaxbpc.models.decoder import Decoder, n_parameters
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import load
 
 
 def sizes(vocab, embed, mlp, layers, heads, **fields):

@@ -13,11 +13,11 @@ import pytest
 import real_models
 
 from jaxbpc.analysis import compare, runs
+from jaxbpc.checkpoint import pip_model
 from jaxbpc.data.windows import Plan
 from jaxbpc.page import render
 from jaxbpc.run import results
 from jaxbpc.run.record import Record
-from jaxbpc.weights import wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.optimized]
 DEMO = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
@@ -61,7 +61,7 @@ def scored(tmp_path_factory):
     @functools.cache
     def run(name, cache):
         if name == "SmolLM2-135M":
-            folder = wheel.resolve(demo_config().model.path, cache)
+            folder = pip_model.resolve(demo_config().model.path, cache)
         else:
             folder = real_models.gemma_folder(cache)
         workdir = tmp_path_factory.mktemp(name)

@@ -12,8 +12,8 @@ import tokenizers
 import transformers
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate
 from jaxbpc.data import corpora, tokens
+from jaxbpc.evaluation import loop
 from jaxbpc.text import files
 
 TEXTS = [
@@ -112,7 +112,7 @@ def test_a_corpus_of_files_scores(tmp_path):
     config.data.dir, config.data.corpora = str(tmp_path / "data"), ("mine",)
     config.window.block_size, config.window.stride = 1000, 1000
     config.model.dtype = "float32"
-    got = evaluate.run(config, tmp_path / "run").corpora["mine"]
+    got = loop.run(config, tmp_path / "run").corpora["mine"]
     assert (got.characters, got.bytes) == (manifest["characters"], manifest["bytes"])
     assert (got.documents, got.empty_documents) == (manifest["documents"], 0)
     assert got.bpc > 0

@@ -20,10 +20,10 @@ import warm
 
 import jaxbpc
 from jaxbpc import config, errors
+from jaxbpc.checkpoint import headers, load, locate
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError
 from jaxbpc.parallel import sharding
-from jaxbpc.weights import load, source
 
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 PASSWORD = "correct-horse-battery"
@@ -104,7 +104,7 @@ def hub():
 
 @pytest.mark.parametrize("secret", ["token", pytest.param("password", marks=pytest.mark.long)])
 def test_a_hub_that_echoes(hub, tmp_path, secret):
-    program = "from jaxbpc import cli; from jaxbpc.weights import source\n"
+    program = "from jaxbpc import cli; from jaxbpc.checkpoint import locate as source\n"
     program += "cli.run(lambda: source.resolve('owner/model'), 'help')"
     user = f"user:{PASSWORD}@" if secret == "password" else ""
     token = TOKEN if secret == "token" else ""
@@ -209,11 +209,11 @@ def test_a_tokenizer_of_code_alone_is_refused(evil, tmp_path):
 
 
 def test_pickles_alone_are_no_weights(evil, tmp_path):
-    (evil / source.SINGLE).unlink()
+    (evil / headers.SINGLE).unlink()
     with pytest.raises(InputError, match=r"has no model\.safetensors"):
         load.open_checkpoint(evil)
     index = {"weight_map": {"model.norm.weight": "pytorch_model.bin"}}
-    (evil / source.INDEX).write_text(json.dumps(index))
+    (evil / headers.INDEX).write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"'pytorch_model\.bin' is no safetensors file"):
         load.open_checkpoint(evil)
     assert not (tmp_path / "ran").exists()
@@ -239,7 +239,7 @@ def test_a_copy_takes_no_links_out_of_the_folder(tmp_path):
     (folder / "added_tokens.json").symlink_to(tmp_path / "secret")
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match=r"added_tokens\.json is a link out of its folder"):
-        source.copy_small(folder, tmp_path / "out")
+        locate.copy_small(folder, tmp_path / "out")
     assert PASSWORD not in "".join(p.read_text() for p in (tmp_path / "out").iterdir())
 
 
@@ -252,6 +252,6 @@ def test_a_hubs_cache_is_made_of_links(tmp_path):
         shutil.move(path, blobs / path.name)
         path.symlink_to(pathlib.Path("../../blobs") / path.name)
     (tmp_path / "out").mkdir()
-    source.copy_small(folder, tmp_path / "out")
+    locate.copy_small(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == tiny.CONFIG
-    assert set(source.tensors(folder))
+    assert set(headers.tensors(folder))

@@ -21,13 +21,14 @@ import warm
 from huggingface_hub import GitRefInfo, GitRefs
 from jax import monitoring
 
-from jaxbpc import checkpoints, evaluate, series, tables
+from jaxbpc import checkpoints, tables
 from jaxbpc import config as config_lib
 from jaxbpc.analysis import training_curve
+from jaxbpc.checkpoint import export_orbax, load, locate
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, Stopped
+from jaxbpc.evaluation import loop, sweep
 from jaxbpc.run import results
-from jaxbpc.weights import load, save, source
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
 
@@ -66,7 +67,7 @@ def make_place(tmp_path):
 
 
 def score(config, workdir, pattern="step*"):
-    failed = series.run(config, series.find(config, pattern), workdir)
+    failed = sweep.run(config, sweep.find(config, pattern), workdir)
     return [(checkpoint.name, checkpoint.error) for checkpoint in failed]
 
 
@@ -107,7 +108,7 @@ def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(tmp_path
     assert [run.name for run in found.runs] == [f"step{step}" for step in STEPS]
     for step, run in zip(STEPS, found.runs, strict=True):
         single = make_config(place, model__path=str(place / "model" / f"step{step}"))
-        want = evaluate.run(single, place / f"single{step}")
+        want = loop.run(single, place / f"single{step}")
         assert run.results.corpora == want.corpora
         assert run.results.fingerprint == want.fingerprint
         assert run.results.training == want.training
@@ -165,7 +166,7 @@ def overwrite(place, name, by):
 def test_what_is_overwritten_while_it_is_scored_is_not_done(place, monkeypatch, when):
     """Changed as it is loaded, nobody knows what was; later, it is another checkpoint."""
     name = "load_job" if when == "loaded" else "_score_all"
-    plain = getattr(evaluate, name)
+    plain = getattr(loop, name)
 
     def and_overwrite(*arguments):
         found = plain(*arguments)
@@ -173,7 +174,7 @@ def test_what_is_overwritten_while_it_is_scored_is_not_done(place, monkeypatch, 
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, name, and_overwrite)
+        patch.setattr(loop, name, and_overwrite)
         failed = score(make_config(place), place / "run", "step8")
     assert bool(failed) == (when == "loaded")
     assert all("step8: its files changed while they were loaded" in error for _, error in failed)
@@ -347,15 +348,15 @@ def test_the_state_of_files(tmp_path):
     states = []
     for name in ("a", "b"):
         link.symlink_to(tmp_path / name)
-        states += [source.files_state(str(tmp_path / "step1")) for _ in range(2)]
+        states += [locate.files_state(str(tmp_path / "step1")) for _ in range(2)]
         link.unlink()
     link.symlink_to(tmp_path / "a")
     (tmp_path / "a" / "x").write_text("longer than before")
-    states += [source.files_state(str(tmp_path / "step1")) for _ in range(2)]
+    states += [locate.files_state(str(tmp_path / "step1")) for _ in range(2)]
     assert states[::2] == states[1::2]
     assert len(set(states)) == 3
-    assert source.files_state("owner/model") is None
-    assert source.files_state("gs://bucket/model") is None
+    assert locate.files_state("owner/model") is None
+    assert locate.files_state("gs://bucket/model") is None
 
 
 @pytest.mark.long
@@ -363,7 +364,7 @@ def test_orbax_steps_by_the_command(tmp_path):
     """Stopped by a signal, started again; the table; the report of what is there."""
     place = make_place(tmp_path)
     for step in STEPS:
-        save.convert(str(place / "model" / f"step{step}"), str(place / "orbax" / str(step)))
+        export_orbax.convert(str(place / "model" / f"step{step}"), str(place / "orbax" / str(step)))
     shutil.rmtree(place / "model")
     tiny.write_corpus(place / "data" / "text.jsonl", tiny.TEXTS * 12)
     fields = {
@@ -449,7 +450,7 @@ def test_two_processes(tmp_path):
 def test_what_is_no_series(fields, how, words, tmp_path):
     (tmp_path / "model" / "step1").mkdir(parents=True)
     with pytest.raises(InputError, match=words):
-        series.find(make_config(tmp_path, **fields), **how)
+        sweep.find(make_config(tmp_path, **fields), **how)
 
 
 @pytest.mark.parametrize(
@@ -459,7 +460,7 @@ def test_a_workdir_is_of_one_kind(place, file, words):
     (place / "run").mkdir()
     (place / "run" / file).write_text("{}")
     config = make_config(place)
-    start = score if file == "runs.json" else evaluate.run
+    start = score if file == "runs.json" else loop.run
     with pytest.raises(InputError, match=f"belongs to {words}"):
         start(config, place / "run")
 
@@ -485,7 +486,7 @@ def test_folders_go_by_their_paths(folders, pattern, names, tmp_path):
     """None hides another of the same name; the step is of the last folder that tells one."""
     for folder in folders:
         (tmp_path / "model" / folder).mkdir(parents=True)
-    found = series.find(make_config(tmp_path), pattern)
+    found = sweep.find(make_config(tmp_path), pattern)
     assert {c.name: c.to_json()["step"] for c in found} == names
     assert all(
         c.to_json()["tokens"] == (step and 1000 * step) for c in found for step in [names[c.name]]
@@ -497,12 +498,12 @@ def test_two_folders_of_one_name_are_refused(tmp_path):
     for folder in ("a/b", "a-b"):
         (tmp_path / "model" / folder).mkdir(parents=True)
     with pytest.raises(InputError, match="same name"):
-        series.find(make_config(tmp_path), "**/*b")
+        sweep.find(make_config(tmp_path), "**/*b")
 
 
 def test_revisions_go_by_their_steps(tmp_path):
     config = make_config(tmp_path, model__path="owner/model")
-    found = series.find(config, revisions=["step10", "main", "step9"])
+    found = sweep.find(config, revisions=["step10", "main", "step9"])
     assert [c.name for c in found] == ["main", "step9", "step10"]
     assert [c.config.model.revision for c in found] == ["main", "step9", "step10"]
     assert [c.to_json()["tokens"] for c in found] == [None, 9000, 10000]
@@ -531,15 +532,15 @@ def test_a_revision_that_moved_on_the_hub_is_not_done(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "list_repo_refs", list_repo_refs)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     scored = []
-    plain = evaluate.run
-    monkeypatch.setattr(evaluate, "run", lambda *a: scored.append(a[1].name) or plain(*a))
+    plain = loop.run
+    monkeypatch.setattr(loop, "run", lambda *a: scored.append(a[1].name) or plain(*a))
 
     def again():
         scored.clear()
-        source.hub_commits.cache_clear()
+        locate.hub_commits.cache_clear()
         config = make_config(tmp_path, model__path="owner/model")
-        found = series.find(config, revisions=["main", "step9"])
-        return [(c.name, c.error) for c in series.run(config, found, tmp_path / "run")]
+        found = sweep.find(config, revisions=["main", "step9"])
+        return [(c.name, c.error) for c in sweep.run(config, found, tmp_path / "run")]
 
     assert not again()
     assert scored == ["main", "step9"]

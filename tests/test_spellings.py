@@ -7,9 +7,9 @@ import oracle
 import pytest
 from cases_gemma import SEES_ALL, SLIDES
 
+from jaxbpc.checkpoint import load
 from jaxbpc.errors import InputError
 from jaxbpc.models.families import FAMILIES
-from jaxbpc.weights import load
 
 OLD_GEMMA3 = {
     "rope_theta": 1e4,

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbpc import step
-from jaxbpc.models.head import Head
+from jaxbpc.evaluation import step
+from jaxbpc.models.lm_head import Head
 from jaxbpc.parallel import sharding
 
 B, C, D = 2, 40, 48
@@ -145,7 +145,7 @@ def test_values_do_not_depend_on_what_runs_beside():
 _FAULTS = """
 import ctypes, pathlib, resource
 import jax, jax.numpy as jnp
-from jaxbpc import step
+from jaxbpc.evaluation import step
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]

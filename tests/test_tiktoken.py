@@ -13,7 +13,7 @@ import pytest
 import tiny
 import tokenizers
 
-from jaxbpc.data import tiktoken, tokens
+from jaxbpc.data import qwen_tokenizer, tokens
 from jaxbpc.errors import InputError
 
 N_MERGES = 600
@@ -138,7 +138,7 @@ def test_ids_of_vocabularies_that_no_training_made(tmp_path):
         order = [*BYTES, *sorted(found)]
         draw.shuffle(order)
         ranks = {token: i for i, token in enumerate(order)}
-        tokenizer = tiktoken.convert(write(tmp_path, ranks))
+        tokenizer = qwen_tokenizer.convert(write(tmp_path, ranks))
         encode = published(ranks)
         for _ in range(50):
             text = "".join(draw.choices("abc", k=draw.randint(1, 40)))
@@ -223,12 +223,12 @@ def test_faults_name_file_and_line(text, fault, tmp_path):
 def test_a_missing_rank(ranks, tmp_path):
     lost = {token: rank for token, rank in ranks.items() if rank != 300}
     with pytest.raises(InputError, match="no token has rank 300"):
-        tiktoken.convert(write(tmp_path, lost))
+        qwen_tokenizer.convert(write(tmp_path, lost))
 
 
 def test_specials_among_the_ranks(ranks, tmp_path):
     with pytest.raises(InputError, match="specials among its ranks"):
-        tiktoken.convert(write(tmp_path, ranks | {b"<|im_end|>": len(ranks)}))
+        qwen_tokenizer.convert(write(tmp_path, ranks | {b"<|im_end|>": len(ranks)}))
 
 
 def test_an_extra_vocabulary_is_refused(ranks, tmp_path):
@@ -239,4 +239,6 @@ def test_an_extra_vocabulary_is_refused(ranks, tmp_path):
 
 
 def test_the_table_of_letters_is_that_of_the_library():
-    assert sorted(tiktoken._letters()) == sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    assert sorted(qwen_tokenizer._letters()) == sorted(
+        tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    )

@@ -10,8 +10,8 @@ import run_folders
 import test_series
 
 from jaxbpc import config as config_lib
-from jaxbpc import series, tracking
 from jaxbpc.errors import InputError
+from jaxbpc.evaluation import sweep, tracking
 from jaxbpc.run import results
 
 HAS = {name: importlib.util.find_spec(name) is not None for name in ("tensorboard", "wandb")}
@@ -152,7 +152,7 @@ def test_a_series_is_one_curve(tmp_path, monkeypatch):
     for life in ("a", "b"):
         fields = {"log__tensorboard": str(tmp_path / life), "log__wandb": "project"}
         config = test_series.make_config(tmp_path, **fields)
-        assert not series.run(config, series.find(config, "step*"), tmp_path / "run")
+        assert not sweep.run(config, sweep.find(config, "step*"), tmp_path / "run")
     bpc = [
         results.read(tmp_path / "run" / name / "results.json").corpora["text"].bpc
         for name in ("step10", "step20")

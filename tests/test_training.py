@@ -4,7 +4,8 @@ import pytest
 import tiny
 
 from jaxbpc import config as config_lib
-from jaxbpc import layout, training
+from jaxbpc.evaluation import training_progress
+from jaxbpc.models import costs
 from jaxbpc.models.families import llama
 
 
@@ -50,7 +51,7 @@ from jaxbpc.models.families import llama
     ],
 )
 def test_of_name(name, step, tokens):
-    assert training.of_name(name) == (step, tokens)
+    assert training_progress.of_name(name) == (step, tokens)
 
 
 def settings(**fields):
@@ -77,7 +78,7 @@ def settings(**fields):
     ids=str,
 )
 def test_of_settings(fields, want):
-    found = training.of(settings(**fields), flops_per_token=6.0)
+    found = training_progress.of(settings(**fields), flops_per_token=6.0)
     assert tuple(found.values()) == want
 
 
@@ -86,4 +87,4 @@ def test_flops_are_six_a_parameter():
     arch = llama.to_arch(dict(tiny.CONFIG), "config.json")
     d, f, k = 32, 48, 16
     matrices = 2 * (2 * d * d + 2 * d * k + 3 * d * f) + tiny.VOCAB * d
-    assert layout.training_flops(arch) == 6 * matrices
+    assert costs.training_flops(arch) == 6 * matrices

@@ -16,10 +16,10 @@ import time
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
     [
-        "jaxbpc.evaluate",
+        "jaxbpc.evaluation.loop",
         "jaxbpc.analysis.compare",
         "jaxbpc.regress",
-        "jaxbpc.weights.save",
+        "jaxbpc.checkpoint.export_orbax",
         "matplotlib.figure",
         "transformers.tokenization_utils_fast",
     ]

@@ -1,7 +1,7 @@
 """A series' folder: BPC over training, as far as its checkpoints are scored.
 
-A series is a folder with a run's folder for each checkpoint, as `jaxbpc.series` makes it, or a
-training loop that writes its own results. It may be read while it grows.
+A series is a folder with a run's folder for each checkpoint, as `jaxbpc.evaluation.sweep` makes it,
+or a training loop that writes its own results. It may be read while it grows.
 """
 
 import dataclasses

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
-from jaxbpc.data import rows
+from jaxbpc.data import jsonl
 from jaxbpc.errors import InputError, short
 from jaxbpc.utils import dates
 from jaxbpc.utils import paths as paths_lib
@@ -116,7 +116,7 @@ def documents(
       InputError: as `document`, or the file cannot be read; the line is named.
     """
     fill = Template(template)
-    read = rows.rows(path, most_bytes(most_characters))
+    read = jsonl.rows(path, most_bytes(most_characters))
     for row, (number, value) in enumerate(itertools.islice(read, samples)):
         yield document(value, row, f"{path}:{number}", fill, most_characters)
 
@@ -144,10 +144,10 @@ def document(
     """
     if not isinstance(value, dict):
         message = f"{where}: a row is a JSON object with a `content` field"
-        raise rows.RowError(message, "not_json")
+        raise jsonl.RowError(message, "not_json")
     text = fill(value, where)
     if len(text) > most_characters:
-        raise rows.RowError(
+        raise jsonl.RowError(
             f"{where}: the document has {len(text):,} characters, more than "
             f"config.data.max_document_characters, {most_characters:,}: split it, or give more "
             "(tokenising takes 100 to 400 bytes of memory for each)",
@@ -159,7 +159,7 @@ def document(
         (subset or "").encode()
         n_bytes = len(text.encode())
     except UnicodeEncodeError as e:
-        raise rows.RowError(
+        raise jsonl.RowError(
             f"{where}: the text has half a surrogate pair ({e.reason}): it is not "
             "Unicode text, mend or remove the row",
             "not_unicode",
@@ -200,11 +200,11 @@ class Template:
                 continue
             if field not in row:
                 message = f"{where}: the row has no `{field}`: add it, or mend the template"
-                raise rows.RowError(message, "no_text")
+                raise jsonl.RowError(message, "no_text")
             value = row[field]
             if not isinstance(value, str):
                 if field == self.key or not isinstance(value, int | float):
-                    raise rows.RowError(
+                    raise jsonl.RowError(
                         f"{where}: `{field}` is {type(value).__name__}, not a string: mend the row",
                         "no_text",
                     )

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
-from jaxbpc.data import audit, corpora, tiktoken, windows
+from jaxbpc.data import corpora, qwen_tokenizer, tokenizer_audit, windows
 from jaxbpc.errors import InputError, short
 from jaxbpc.utils import strict_json
 from jaxbpc.utils.files import fingerprint, read_checked, write_checked
@@ -37,7 +37,7 @@ _FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "tokenizer.model",
-    tiktoken.FILE,
+    qwen_tokenizer.FILE,
     "vocab.json",
     "merges.txt",
     "vocab.txt",
@@ -156,8 +156,8 @@ def load_tokenizer(folder: pathlib.Path):
     transformers.logging.set_verbosity_error()
     has_json = (folder / "tokenizer.json").is_file()
     cls = transformers.PreTrainedTokenizerFast if has_json else transformers.AutoTokenizer
-    if not has_json and (folder / tiktoken.FILE).is_file():
-        return transformers.PreTrainedTokenizerFast(tokenizer_object=tiktoken.convert(folder))
+    if not has_json and (folder / qwen_tokenizer.FILE).is_file():
+        return transformers.PreTrainedTokenizerFast(tokenizer_object=qwen_tokenizer.convert(folder))
     with _named(f"{folder}: its tokenizer cannot be loaded"):
         tokenizer = cls.from_pretrained(str(folder), trust_remote_code=False)
     with _named(f"{folder}: its tokenizer fails"):
@@ -293,7 +293,7 @@ def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress)
     n_tokens = n_characters = empty = 0
     max_id = -1
     subsets: dict[str, int] = {}
-    audited: audit.Audit | None = None
+    audited: tokenizer_audit.Audit | None = None
     files = {name: open(temporary / name, "wb") for name in _ARRAYS}  # noqa: SIM115
     digests = {name: hashlib.sha256() for name in _ARRAYS}
 
@@ -308,7 +308,7 @@ def _tokenize(path, documents, tokenizer_folder, folder: pathlib.Path, progress)
             if not kept:
                 continue
             with _named(_rows(kept)):
-                audited = audited or audit.Audit(tokenizer, [d.text[:1000] for d in kept])
+                audited = audited or tokenizer_audit.Audit(tokenizer, [d.text[:1000] for d in kept])
             encoded = list(_encode(tokenizer, kept))
             with _named(_rows(kept)):
                 audited.add(kept, [ids for ids, _ in encoded])

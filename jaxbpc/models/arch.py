@@ -1,7 +1,7 @@
 """Arch: every difference between model families, as data.
 
 `decoder.py` builds one model from it. A family's file turns a Hugging Face `config.json` into an
-Arch (`fields.py` and `rope_fields.py` read it), and names the parameters that the tensors of its
+Arch (`hf_config.py` and `hf_rope.py` read it), and names the parameters that the tensors of its
 checkpoints fill.
 """
 

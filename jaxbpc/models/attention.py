@@ -1,7 +1,7 @@
 """Attention layers: grouped queries (arXiv 2305.13245) and latent (arXiv 2405.04434).
 
 Both compute queries for the last rows only where nobody reads the others. Axis legend:
-`decoder.py`; the softmax itself: `attend.py`.
+`decoder.py`; the softmax itself: `dot_product_attention.py`.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from flax import nnx
 
 from jaxbpc.models import rope
 from jaxbpc.models.arch import Arch, Layer
-from jaxbpc.models.attend import Scores, attend
-from jaxbpc.models.dense import Linear, Norm, param
+from jaxbpc.models.dot_product_attention import Scores, attend
+from jaxbpc.models.layers import Linear, Norm, param
 from jaxbpc.parallel.sharding import constrain
 
 

@@ -20,8 +20,8 @@ from jaxbpc.models import arch as arch_lib
 from jaxbpc.models import kernels
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.attention import GroupedAttention, LatentAttention, Window
-from jaxbpc.models.dense import MLP, Linear, Norm, Table
-from jaxbpc.models.head import Head
+from jaxbpc.models.layers import MLP, Linear, Norm, Table
+from jaxbpc.models.lm_head import Head
 from jaxbpc.models.moe import MoE
 from jaxbpc.parallel.sharding import constrain
 
@@ -103,7 +103,7 @@ class Decoder(nnx.Module):
     Args:
       arch: what it is.
       dtype: of weights and matrix operands, bfloat16 or float32.
-      attention: how attention is computed, see `attend.attend`.
+      attention: how attention is computed, see `dot_product_attention.attend`.
       own_head: an output matrix of its own; else the embedding's (default: as `arch.tied` says).
       stacked: layers that repeat are compiled once and scanned over, each of their parameters one
         array with an axis for the repetitions. For accelerators: what is compiled does not grow

@@ -1,7 +1,7 @@
 """Attention by hand-written kernels: Pallas splash attention on TPUs, cuDNN's on NVIDIA GPUs.
 
-Both never hold scores in memory. What a kernel does not do is done by `attend.attend` another way:
-`unsupported` says what and why. Axis legend: `decoder.py`.
+Both never hold scores in memory. What a kernel does not do is done another way by
+`dot_product_attention.attend`: `unsupported` says what and why. Axis legend: `decoder.py`.
 """
 
 import functools

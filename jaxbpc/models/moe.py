@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxbpc.models import arch as arch_lib
-from jaxbpc.models.dense import MLP, Linear, dot, gated, param
+from jaxbpc.models.layers import MLP, Linear, dot, gated, param
 from jaxbpc.parallel import sharding
 
 # A layer's experts are gathered where they take at most so many bytes, and so many times those that

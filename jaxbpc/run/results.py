@@ -19,7 +19,7 @@ class CorpusResult:
     bpc, bpb, nats, scored_tokens and bos_* are of the reference number, *_full of the one that
     scores every token but the first. `tokens` is N, `windows` those of the reference number.
     audit: what the tokenizer loses of the text. note: what to know before the number is believed.
-    baselines: bits per character of compressors, by name (`data/baselines.py`).
+    baselines: bits per character of compressors, by name (`data/compressors.py`).
     Intervals are [low, high], 95% over the choice of documents; None of fewer than two of them.
     subsets: by the rows' `subset`, documents, characters, bytes, tokens, nats, nats_full, bpc and
     bpc_full of each; None where no row has one. Documents without one are `(none)`. A subset whose
@@ -58,7 +58,7 @@ class Results:
     """A run's `results.json`, field by field; groups are plain dicts of JSON values.
 
     average_bpc: the unweighted mean over corpora; weighted_bpc: all nats over all characters.
-    training: how far the model was trained, see `jaxbpc.training`.
+    training: how far the model was trained, see `jaxbpc.evaluation.training_progress`.
     """
 
     model: dict[str, Any]

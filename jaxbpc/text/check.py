@@ -23,14 +23,14 @@ from typing import Any
 from absl import flags
 
 from jaxbpc import cli
-from jaxbpc.data import baselines, corpora, tokens
+from jaxbpc.checkpoint import locate
+from jaxbpc.data import compressors, corpora, tokens
 from jaxbpc.errors import InputError
 from jaxbpc.text import duplicates, inputs, overlap
 from jaxbpc.text.tally import Tally, read, tally
 from jaxbpc.utils import paths, processes
 from jaxbpc.utils.files import write_json
 from jaxbpc.utils.progress import Bar
-from jaxbpc.weights import source
 
 FLAGS = flags.FlagValues()
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "folder or hub id", flag_values=FLAGS)
@@ -76,7 +76,7 @@ def check(
     folder_of_tokenizer = None
     if tokenizer is not None:
         _plain(this, "--tokenizer")
-        folder_of_tokenizer = source.resolve(tokenizer, weights=False)
+        folder_of_tokenizer = locate.resolve(tokenizer, weights=False)
         tokens.load_tokenizer(folder_of_tokenizer)
     if with_baselines:
         _plain(this, "--baselines")
@@ -104,8 +104,8 @@ def check(
         counts["tokens"] = {"tokenizer": tokenizer, **_tokens(this, folder_of_tokenizer)}
     if with_baselines:
         path = pathlib.Path(this.path)
-        about = baselines.Corpus(path, corpora.file_sha256(path))
-        counts["baselines"] = baselines.bits_per_character(about, paths.cache_folder())
+        about = compressors.Corpus(path, corpora.file_sha256(path))
+        counts["baselines"] = compressors.bits_per_character(about, paths.cache_folder())
     return counts
 
 

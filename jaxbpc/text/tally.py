@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
-from jaxbpc.data import corpora, rows
+from jaxbpc.data import corpora, jsonl
 from jaxbpc.text import duplicates, inputs, overlap, pieces
 
 BINS = 64  # documents of 2^i … 2^(i+1) - 1 characters
@@ -77,7 +77,7 @@ def read(source: inputs.Source) -> Iterator[Piece]:
     """
     try:
         with source.open() as file:
-            if rows.begins_array(file):
+            if jsonl.begins_array(file):
                 yield from _elements(file, pathlib.Path(source.path))
             else:
                 yield from pieces.lines(source, file, _MOST_BYTES)
@@ -89,12 +89,12 @@ def _elements(file: IO[bytes], path: pathlib.Path) -> Iterator[Elements]:
     values: list[Any] = []
     fault, start = None, 0
     try:
-        for _, value in rows.elements(file, path, _MOST_BYTES):
+        for _, value in jsonl.elements(file, path, _MOST_BYTES):
             values.append(value)
             if file.tell() - start >= pieces.SIZE:
                 yield Elements(values)
                 values, start = [], file.tell()
-    except rows.RowError as e:
+    except jsonl.RowError as e:
         fault = e.fault
     yield Elements(values, fault)
 
@@ -107,7 +107,7 @@ def tally(piece: Piece, limit: int | None) -> Tally:
             try:
                 document = corpora.document(value, found.rows, "", _FILL)
                 _count(found, document, value.get("date"), limit)
-            except rows.RowError as e:
+            except jsonl.RowError as e:
                 fault = e.fault
         if fault is not None:
             n, first = found.faults.get(fault, (0, found.rows))
@@ -126,11 +126,11 @@ def _values(piece: Piece) -> Iterator[tuple[Any, str | None]]:
         yield None, "too_long"
     else:
         for line in io.BytesIO(piece.data):
-            if len(line) <= _MOST_BYTES and rows.is_blank(line):
+            if len(line) <= _MOST_BYTES and jsonl.is_blank(line):
                 continue
             try:
-                yield rows.value(line, "", _MOST_BYTES), None
-            except rows.RowError as e:
+                yield jsonl.value(line, "", _MOST_BYTES), None
+            except jsonl.RowError as e:
                 yield None, e.fault
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm, Parts, Rope
 from jaxbpc.models.families import falcon, llama
-from jaxbpc.models.fields import Fields
-from jaxbpc.models.rope_fields import fit_rope
+from jaxbpc.models.hf_config import Fields
+from jaxbpc.models.hf_rope import fit_rope
 
 _NORMED_VOCAB = 125_696
 _QKV = tuple(f"layers.{{l}}.attention.{name}.weight" for name in ("query", "key", "value"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.families import cohere, gemma2
-from jaxbpc.models.fields import Fields, layer_kinds
+from jaxbpc.models.hf_config import Fields, layer_kinds
 
 NAMES = cohere.NAMES
 UNUSED = cohere.UNUSED

@@ -10,8 +10,8 @@ from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Experts, Latent, Layer, Norm
 from jaxbpc.models.families import llama, qwen2_moe
-from jaxbpc.models.fields import Fields, fit_experts
-from jaxbpc.models.rope_fields import fit_rope, mscale, read_rope
+from jaxbpc.models.hf_config import Fields, fit_experts
+from jaxbpc.models.hf_rope import fit_rope, mscale, read_rope
 
 _ATTENTION, _OURS = "model.layers.{l}.self_attn", "layers.{l}"
 _SHARED = "model.layers.{l}.mlp.shared_experts"

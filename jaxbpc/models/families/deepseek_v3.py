@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.families import deepseek_v2
-from jaxbpc.models.fields import Fields, fit_experts
+from jaxbpc.models.hf_config import Fields, fit_experts
 
 NAMES = {
     **deepseek_v2.NAMES,

@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm, Parts
-from jaxbpc.models.fields import Fields
-from jaxbpc.models.rope_fields import fit_rope, read_rope
+from jaxbpc.models.hf_config import Fields
+from jaxbpc.models.hf_rope import fit_rope, read_rope
 
 _LAYER, _OURS = "transformer.h.{l}", "layers.{l}"
 _MODULES = {

@@ -10,8 +10,8 @@ from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm
 from jaxbpc.models.families import llama
-from jaxbpc.models.fields import Fields, read_heads
-from jaxbpc.models.rope_fields import read_rope
+from jaxbpc.models.hf_config import Fields, read_heads
+from jaxbpc.models.hf_rope import read_rope
 
 NAMES = llama.NAMES
 UNUSED = llama.UNUSED

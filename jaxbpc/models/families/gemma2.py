@@ -11,8 +11,8 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Layer, Rope
 from jaxbpc.models.families import gemma, llama
-from jaxbpc.models.fields import Fields, layer_kinds
-from jaxbpc.models.rope_fields import read_rope
+from jaxbpc.models.hf_config import Fields, layer_kinds
+from jaxbpc.models.hf_rope import read_rope
 
 _LAYER = "model.layers.{l}"
 NAMES = {

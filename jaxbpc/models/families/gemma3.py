@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.families import gemma3_text
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 NAMES = gemma3_text.NAMES
 # As published, and as transformers 4.52 and later name them.

@@ -12,8 +12,8 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Rope
 from jaxbpc.models.families import gemma2, llama
-from jaxbpc.models.fields import Fields, layer_kinds
-from jaxbpc.models.rope_fields import read_rope
+from jaxbpc.models.hf_config import Fields, layer_kinds
+from jaxbpc.models.hf_rope import read_rope
 
 _ATTENTION = "model.layers.{l}.self_attn"
 NAMES = {

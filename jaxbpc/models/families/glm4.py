@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch, Layer, Parts
 from jaxbpc.models.families import llama
-from jaxbpc.models.fields import Fields
-from jaxbpc.models.rope_fields import fit_rope, read_rope
+from jaxbpc.models.hf_config import Fields
+from jaxbpc.models.hf_rope import fit_rope, read_rope
 
 _LAYER, _OURS = "model.layers.{l}", "layers.{l}"
 NAMES = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm, Parts
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 _LAYER, _OURS = "transformer.h.{l}", "layers.{l}"
 _QKV = tuple(f"{_OURS}.attention.{name}" for name in ("query", "key", "value"))

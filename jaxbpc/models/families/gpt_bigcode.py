@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.models.families import gpt2
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 # One key head, or one for each query head: then too a group is queries, key, value.
 NAMES = {

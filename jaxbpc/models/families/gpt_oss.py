@@ -2,7 +2,7 @@
 
 Source: `modeling_gpt_oss.py` and `configuration_gpt_oss.py` of Hugging Face transformers;
 arXiv 2508.10925. Rows of experts' gates and ups come in turn; published checkpoints store them
-packed (`weights/names.py`).
+packed (`checkpoint/mapping.py`).
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Clamped, Experts, Parts
 from jaxbpc.models.families import llama
-from jaxbpc.models.fields import Fields, fit_experts, layer_kinds
+from jaxbpc.models.hf_config import Fields, fit_experts, layer_kinds
 
 _MLP, _OURS = "model.layers.{l}.mlp", "layers.{l}.mlp"
 _GATE_UP = (f"{_OURS}.gate", f"{_OURS}.up")

@@ -11,7 +11,7 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.models.families import llama
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 _LAYER, _OURS = "model.layers.{l}", "layers.{l}"
 _QKV = tuple(f"{_OURS}.attention.{name}" for name in ("query", "key", "value"))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Moved, Norm, Tree
-from jaxbpc.models.fields import Fields, read_heads
-from jaxbpc.models.rope_fields import fit_rope, read_rope
+from jaxbpc.models.hf_config import Fields, read_heads
+from jaxbpc.models.hf_rope import fit_rope, read_rope
 
 NAMES = {
     "model.embed_tokens.weight": "embed.weight",

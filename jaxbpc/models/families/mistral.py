@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.families import llama
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 NAMES = llama.NAMES
 UNUSED = llama.UNUSED

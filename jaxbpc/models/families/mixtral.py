@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch, Experts, Parts
 from jaxbpc.models.families import llama, mistral
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 _EXPERT = "model.layers.{l}.block_sparse_moe.experts.{e}"
 NAMES = {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm, Parts
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 _LAYER, _OURS = "transformer.blocks.{l}", "layers.{l}"
 _QKV = tuple(f"{_OURS}.attention.{name}.weight" for name in ("query", "key", "value"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 _LAYER, _OURS = "model.decoder.layers.{l}", "layers.{l}"
 _MODULES = {

@@ -12,8 +12,8 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.models.families import llama, mistral
-from jaxbpc.models.fields import Fields
-from jaxbpc.models.rope_fields import fit_rope
+from jaxbpc.models.hf_config import Fields
+from jaxbpc.models.hf_rope import fit_rope
 
 _LAYER, _OURS = "model.layers.{l}", "layers.{l}"
 _QKV = tuple(f"{_OURS}.attention.{name}.weight" for name in ("query", "key", "value"))

@@ -11,8 +11,8 @@ from typing import Any
 
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm, Parts, Rope
-from jaxbpc.models.fields import Fields
-from jaxbpc.models.rope_fields import fit_rope
+from jaxbpc.models.hf_config import Fields
+from jaxbpc.models.hf_rope import fit_rope
 
 _LAYER, _OURS = "transformer.h.{l}", "layers.{l}"
 _MODULES = {

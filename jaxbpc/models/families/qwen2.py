@@ -12,7 +12,7 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.families import llama
-from jaxbpc.models.fields import Fields, layer_kinds
+from jaxbpc.models.hf_config import Fields, layer_kinds
 
 NAMES = llama.NAMES
 UNUSED = llama.UNUSED

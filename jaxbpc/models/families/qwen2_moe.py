@@ -11,7 +11,7 @@ from typing import Any
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Experts, Parts
 from jaxbpc.models.families import llama, qwen2
-from jaxbpc.models.fields import Fields, fit_experts
+from jaxbpc.models.hf_config import Fields, fit_experts
 
 _MLP, _OURS = "model.layers.{l}.mlp", "layers.{l}.mlp"
 EXPERT_NAMES: dict[str, str | Parts] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.families import llama, mistral, qwen2_moe, qwen3
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 NAMES = {**qwen3.NAMES, **qwen2_moe.EXPERT_NAMES}
 UNUSED = llama.UNUSED

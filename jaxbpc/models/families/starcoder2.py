@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxbpc.models.arch import MLP, Arch, Attention, Layer, Norm
 from jaxbpc.models.families import llama, mistral
-from jaxbpc.models.fields import Fields, read_heads
-from jaxbpc.models.rope_fields import fit_rope, read_rope
+from jaxbpc.models.hf_config import Fields, read_heads
+from jaxbpc.models.hf_rope import fit_rope, read_rope
 
 _LAYER, _OURS = "model.layers.{l}", "layers.{l}"
 _BIASES = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Rope
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 
 def read_rope(

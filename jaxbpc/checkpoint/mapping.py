@@ -11,11 +11,11 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jaxbpc.checkpoint import quantization
+from jaxbpc.checkpoint.headers import Tensor
+from jaxbpc.checkpoint.quantization import Shape
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch, Parts
-from jaxbpc.weights import quantized
-from jaxbpc.weights.quantized import Shape
-from jaxbpc.weights.source import Tensor
 
 FLOATS = ("F32", "BF16", "F16", "F64")
 
@@ -42,7 +42,7 @@ class Fill:
     @property
     def packed(self) -> bool:
         """Whether the tensors are MXFP4."""
-        return self.tensors[0].endswith(quantized.BLOCKS)
+        return self.tensors[0].endswith(quantization.BLOCKS)
 
     def shape(self, wanted: Mapping[str, Shape]) -> Shape:
         """The shape that each tensor must stand for, for parameters of shapes `wanted`."""
@@ -89,7 +89,7 @@ def fills(
                 refuse(folder, [name for name, _ in missing], [], [])
             continue
         filled |= set(parameters)
-        scales = tuple(map(quantized.scales_of, fill.tensors))
+        scales = tuple(map(quantization.scales_of, fill.tensors))
         if fill.packed or all(name in tensors for name in scales):
             fill = dataclasses.replace(fill, scales=scales)
         missing += [(name, (name,)) for name in fill.scales if name not in tensors]
@@ -109,8 +109,8 @@ def _misshapen(fill: Fill, shape: Shape, tensors: Mapping[str, Tensor]) -> list[
     of_scales = ("U8",) if fill.packed else FLOATS
     of_tensors = ("U8",) if fill.packed else ("F8_E4M3",) if fill.scales else FLOATS
     wanted = [
-        (fill.tensors, quantized.stored_shape(shape, fill.packed), of_tensors),
-        (fill.scales, quantized.scales_shape(shape, fill.packed), of_scales),
+        (fill.tensors, quantization.stored_shape(shape, fill.packed), of_tensors),
+        (fill.scales, quantization.scales_shape(shape, fill.packed), of_scales),
     ]
     return [
         f"{name} {tensors[name].dtype} {list(tensors[name].shape)} instead of "

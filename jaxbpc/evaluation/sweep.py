@@ -18,15 +18,15 @@ import jax
 import numpy as np
 
 from jaxbpc import config as config_lib
-from jaxbpc import evaluate, layout, training
+from jaxbpc.checkpoint import locate
 from jaxbpc.data import corpora, tokens
 from jaxbpc.errors import InputError, NumberError, one_line
-from jaxbpc.job import Shared, tokenizer_folder, tracked
+from jaxbpc.evaluation import layout, loop, training_progress
+from jaxbpc.evaluation.setup import Shared, tokenizer_folder, tracked
 from jaxbpc.parallel import distributed
 from jaxbpc.run import attempts, bucket, results, series_file
 from jaxbpc.utils import paths
 from jaxbpc.utils.files import write_json
-from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def _run(
             now("running", checkpoint.error)
             gc.collect()  # flax 0.12.12: else the model before may still be held
             log.info("%s:", checkpoint.name)
-            evaluate.run(checkpoint.config, own, shared)
+            loop.run(checkpoint.config, own, shared)
         now("done")
     except (InputError, NumberError) as e:
         # One record of another run: those of the other corpora beside it are that run's as well.
@@ -194,7 +194,7 @@ def _by_folder(config, pattern: str) -> list[tuple[str, dict[str, Any]]]:
         parts = folder.relative_to(place).parts
         parts = parts[: len(parts) - n_end]
         own = {"model.path": str(folder)}
-        if training.of_name(folder.name) == (None, None):
+        if training_progress.of_name(folder.name) == (None, None):
             own |= _above(config, parts)
         fields.append(("-".join(parts), own))
     return fields
@@ -207,7 +207,7 @@ def _common_end(patterns: list[tuple[str, ...]]) -> int:
     """
     n = 0
     for ends in zip(*(reversed(parts[1:]) for parts in patterns), strict=False):
-        told = training.of_name(ends[0]) != (None, None)
+        told = training_progress.of_name(ends[0]) != (None, None)
         if len(set(ends)) > 1 or told or re.search(r"[*?\[]", ends[0]):
             break
         n += 1
@@ -217,7 +217,7 @@ def _common_end(patterns: list[tuple[str, ...]]) -> int:
 def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
     """The fields of how far a checkpoint is, by the last folder of its path that tells it."""
     for i, name in enumerate(reversed(parts)):
-        step, seen = training.of_name(name)
+        step, seen = training_progress.of_name(name)
         if (step, seen) != (None, None) and not (i and name.isdigit()):  # further up, say a year
             seen = seen if config.training.tokens_per_step is None else None
             return {"training.step": step, "training.tokens": seen}
@@ -251,7 +251,7 @@ def _is_unfinished(name: str) -> bool:
 
 def _told(config) -> tuple[int | None, float | None]:
     """(step, tokens) of a checkpoint, as its results will tell."""
-    found = training.of(config_lib.validate(config), 0.0)
+    found = training_progress.of(config_lib.validate(config), 0.0)
     return found["step"], found["tokens"]
 
 
@@ -281,6 +281,6 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     told += [last.get("files"), last.get("commit")]
     # A hub need not be in reach, nor its files here: what is not known is taken as told.
     revision = settings.model_revision or "main"
-    now += [source.files_state(settings.model_path) or last.get("files")]
-    now += [source.hub_commits(settings.model_path).get(revision, last.get("commit"))]
+    now += [locate.files_state(settings.model_path) or last.get("files")]
+    now += [locate.hub_commits(settings.model_path).get(revision, last.get("commit"))]
     return told == now

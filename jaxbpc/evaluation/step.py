@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbpc.models.head import Head
+from jaxbpc.models.lm_head import Head
 from jaxbpc.parallel import sharding
 from jaxbpc.parallel.sharding import constrain, is_split
 

@@ -154,7 +154,7 @@ class Background:
         fields = [dataclasses.asdict(c) | {"path": str(c.path.absolute())} for c in todo]
         with contextlib.suppress(OSError):  # no room for a process: no baselines
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jaxbpc.data.baselines"],
+                [sys.executable, "-m", "jaxbpc.data.compressors"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

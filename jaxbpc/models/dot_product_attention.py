@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbpc.models import dense, kernels
-from jaxbpc.models.dense import dot
+from jaxbpc.models import kernels, layers
+from jaxbpc.models.layers import dot
 
 # Queries, and keys, that a CPU takes at a time in a loop: their scores stay in a core's cache.
 _LOOP_ROWS = 160
@@ -76,7 +76,7 @@ def attend(
     )
     operands = (q_BKGCH, k_BKTH, v_BKTH)
     # On CPUs that multiply bfloat16 the loop has not been measured.
-    loops = bias_NT is None and not (q_BNCH.dtype == jnp.bfloat16 and dense.cpu_has_bfloat16())
+    loops = bias_NT is None and not (q_BNCH.dtype == jnp.bfloat16 and layers.cpu_has_bfloat16())
     if kind == "blocked" and loops:
         out = jax.lax.platform_dependent(*operands, cpu=in_loop, default=in_blocks)
     else:

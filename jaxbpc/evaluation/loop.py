@@ -20,11 +20,12 @@ import numpy as np
 
 import jaxbpc
 from jaxbpc import config as config_lib
-from jaxbpc import step as step_lib
 from jaxbpc.analysis import bootstrap, contamination, metrics
-from jaxbpc.data import baselines, batches, corpora
+from jaxbpc.checkpoint import locate
+from jaxbpc.data import batches, compressors, corpora
 from jaxbpc.errors import InputError, Stopped
-from jaxbpc.job import (
+from jaxbpc.evaluation import step as step_lib
+from jaxbpc.evaluation.setup import (
     Job,
     Loaded,
     Shared,
@@ -36,17 +37,16 @@ from jaxbpc.job import (
     out_of_memory,
     tracked,
 )
+from jaxbpc.evaluation.tracking import Tracker
 from jaxbpc.models.decoder import n_parameters
 from jaxbpc.parallel import distributed, preemption, sharding
 from jaxbpc.run import attempts, bucket
 from jaxbpc.run import results as results_lib
 from jaxbpc.run.record import Record
 from jaxbpc.run.results import CorpusResult, Results, with_baselines
-from jaxbpc.tracking import Tracker
 from jaxbpc.utils import paths
 from jaxbpc.utils.files import fingerprint
 from jaxbpc.utils.progress import Bar
-from jaxbpc.weights import source
 
 log = logging.getLogger(__name__)
 # Rounding may put -ln p of a sure token below 0 by a little.
@@ -61,7 +61,7 @@ def run(
     Args:
       config: as `jaxbpc.config.default()` makes it.
       workdir: holds the record; where it has one of the same settings, the run goes on from it.
-        In a bucket (gs://…, s3://…): see `mirror`.
+        In a bucket (gs://…, s3://…): see `bucket`.
       shared: what this run takes over from those before it, and leaves to those after it.
 
     Raises:
@@ -86,7 +86,7 @@ def run(
         done = distributed.json_from_writer(done)
         with distributed.together("loading the model"):
             loaded = not_loaded(job, done) if done else load_job(job, shared)
-            if source.files_state(str(job.checkpoint.folder)) != job.files:
+            if locate.files_state(str(job.checkpoint.folder)) != job.files:
                 raise InputError(
                     f"{settings.model_path}: its files changed while they were loaded: start the "
                     "same command again once they are written"
@@ -112,7 +112,7 @@ def run(
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
 
 
-def _compressors(job: Job) -> baselines.Background:
+def _compressors(job: Job) -> compressors.Background:
     """Makes the corpora's baselines on the first process, unless they are not wanted."""
     settings = job.settings
     wanted = {}
@@ -120,11 +120,11 @@ def _compressors(job: Job) -> baselines.Background:
         for name, stream in job.streams.items():
             path = corpora.find(settings.data_dir, name)
             about = (stream.corpus_sha256, settings.data_samples, settings.data_template)
-            wanted[name] = baselines.Corpus(path, *about)
-    return baselines.Background(wanted, paths.cache_folder())
+            wanted[name] = compressors.Corpus(path, *about)
+    return compressors.Background(wanted, paths.cache_folder())
 
 
-def _with_baselines(results: Results, made: baselines.Background, path: pathlib.Path) -> Results:
+def _with_baselines(results: Results, made: compressors.Background, path: pathlib.Path) -> Results:
     """Writes the results at once, and again where baselines are still made.
 
     Of many processes none waits: the others would in a collective, for as long.
@@ -192,7 +192,7 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "mesh": dict(job.layout.mesh.shape),
         "batch_per_device": job.layout.batch_per_device,
         "files": job.files,
-        "commit": source.commit_of(job.checkpoint.folder),
+        "commit": locate.commit_of(job.checkpoint.folder),
     }
     return attempts.Life(workdir if distributed.is_writer() else None, about, done)
 

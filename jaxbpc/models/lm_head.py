@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxbpc.models.dense import dot
+from jaxbpc.models.layers import dot
 
 
 @jax.tree_util.register_dataclass

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from jaxbpc.checkpoint.gguf import model as gguf_model
+from jaxbpc.checkpoint.gguf import reader as gguf_reader
+from jaxbpc.checkpoint.gguf import tokenizer as gguf_tokenizer
+from jaxbpc.checkpoint.gguf.model import Part
 from jaxbpc.errors import InputError
-from jaxbpc.weights import gguf_file, gguf_model, gguf_tokenizer
-from jaxbpc.weights.gguf_model import Part
 
 _SHARD = 4 << 30  # bytes of a safetensors file
 
@@ -31,7 +33,7 @@ def convert(file: pathlib.Path, out: pathlib.Path) -> None:
     """
     if out.exists():
         raise InputError(f"{out} exists already: give a folder that does not")
-    fields, tensors = gguf_file.read(file)
+    fields, tensors = gguf_reader.read(file)
     try:
         config, parts = gguf_model.read(fields, tensors, file)
         tokenizer, tokenizer_config = gguf_tokenizer.build(fields, file)

@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 from etils import epath
 
+from jaxbpc.checkpoint import headers
+from jaxbpc.checkpoint.headers import Tensor
 from jaxbpc.errors import InputError, short
 from jaxbpc.parallel import distributed
 from jaxbpc.utils import paths
-from jaxbpc.weights import source
-from jaxbpc.weights.source import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ def find(folder: pathlib.Path) -> Stored:
     Raises:
       InputError: no weights, those of two kinds, or files that are damaged.
     """
-    item = source.orbax_item(folder)
+    item = headers.orbax_item(folder)
     if item is None:
-        tensors = source.tensors(folder)
+        tensors = headers.tensors(folder)
         return Stored(tensors, functools.partial(_read_files, tensors))
-    source.check_lengths(item)
-    source.check_ocdbt(item)
+    headers.check_lengths(item)
+    headers.check_ocdbt(item)
     tree = _tree(item)
     tensors = {
         name: Tensor(item, tuple(leaf.shape), _spelling(leaf.dtype), _pieces(leaf))
@@ -85,7 +85,7 @@ def find(folder: pathlib.Path) -> Stored:
                 f"{item}: {name}, of shape {list(tensor.shape)}, lies in pieces of "
                 f"{list(tensor.pieces)}: a damaged Orbax checkpoint, write or copy it again"
             )
-    source.check_lengths(item, sum(tensor.n_bytes for tensor in tensors.values()))
+    headers.check_lengths(item, sum(tensor.n_bytes for tensor in tensors.values()))
     return Stored(tensors, functools.partial(_read_tree, item, tree))
 
 

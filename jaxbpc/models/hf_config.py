@@ -42,7 +42,7 @@ IGNORED = frozenset(
         "return_dict",
         "return_dict_in_generate",
         "use_return_dict",
-        "quantization_config",  # of the weights alone: `weights/quantized.py` reads it
+        "quantization_config",  # of the weights alone: `checkpoint/quantization.py` reads it
         "torchscript",
         "gradient_checkpointing",
         "tokenizer_class",
@@ -179,7 +179,7 @@ class Fields:
         return value
 
     def activation(self, name: str, default: str) -> str:
-        """An activation by Hugging Face's name, as `dense.ACTIVATIONS` calls it."""
+        """An activation by Hugging Face's name, as `layers.ACTIVATIONS` calls it."""
         return _ACTIVATIONS[self.choice(name, _ACTIVATIONS, default)]
 
     def divide(self, whole: str, parts: str) -> int:

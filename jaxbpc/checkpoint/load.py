@@ -19,16 +19,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxbpc.checkpoint import framework_trees, headers, locate, mapping, quantization, tensor_io
+from jaxbpc.checkpoint.assemble import assemble
+from jaxbpc.checkpoint.tensor_io import Wanted, dtype_of
 from jaxbpc.errors import InputError
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.parallel import sharding
 from jaxbpc.utils.files import fingerprint
-from jaxbpc.weights import names, quantized, source, trees
-from jaxbpc.weights import tensors as tensors_lib
-from jaxbpc.weights.assemble import assemble
-from jaxbpc.weights.tensors import Wanted, dtype_of
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
 _IN_FLIGHT = 16  # sums at a time: many more, and devices that share threads wait for each other
@@ -39,16 +38,16 @@ class Checkpoint:
     """A model's folder, checked: its Arch, and which tensors fill which parameters.
 
     tensors: by their names in the family's table; stored: those names → names in the file; read:
-      of `tensors.Stored`.
+      of `tensor_io.Stored`.
     """
 
     folder: pathlib.Path
     arch: Arch
     architecture: str
-    tensors: dict[str, source.Tensor]
+    tensors: dict[str, headers.Tensor]
     stored: dict[str, str]
     read: Callable[[Wanted], dict[str, jax.Array]]
-    fills: list[names.Fill]
+    fills: list[mapping.Fill]
     own_head: bool
 
 
@@ -58,7 +57,7 @@ def read_arch(folder: pathlib.Path) -> tuple[dict[str, Any], Any, Arch]:
     Raises:
       InputError: an unknown architecture, or one that is not understood.
     """
-    config = source.read_config(source.holder(folder, "config.json"))
+    config = locate.read_config(locate.holder(folder, "config.json"))
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise InputError(
@@ -77,10 +76,12 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     """
     config, family, arch = read_arch(folder)
     kind, where = config["model_type"], str(folder / "config.json")
-    quantized.check(config, where, any(name.endswith(quantized.BLOCKS) for name in family.NAMES))
-    found = trees.renamed(tensors_lib.find(folder), folder, family, arch)
+    quantization.check(
+        config, where, any(name.endswith(quantization.BLOCKS) for name in family.NAMES)
+    )
+    found = framework_trees.renamed(tensor_io.find(folder), folder, family, arch)
     in_file = found.tensors
-    spelt = names.canonical(list(in_file), getattr(family, "PREFIXES", {}))
+    spelt = mapping.canonical(list(in_file), getattr(family, "PREFIXES", {}))
     tensors = {spelt[name]: tensor for name, tensor in in_file.items()}
     # As transformers does: a head in the file wins over `tie_word_embeddings`.
     own_head = not arch.tied or any(
@@ -92,7 +93,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
         raise InputError(f"{where}: `architectures` has {named[:100]!r}: mend the file")
     model = Decoder(arch, jnp.float32, "xla", own_head)
     wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
-    fills = names.fills(folder, family, arch, wanted, tensors)
+    fills = mapping.fills(folder, family, arch, wanted, tensors)
     stored = {spelt[name]: name for name in in_file}
     return Checkpoint(folder, arch, named, tensors, stored, found.read, fills, own_head)
 
@@ -101,7 +102,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
 class _Job:
     """Fills that are read and assembled together: one, or those of all layers of a stack."""
 
-    fills: tuple[names.Fill, ...]
+    fills: tuple[mapping.Fill, ...]
     targets: tuple[str, ...]
 
     @property
@@ -218,13 +219,13 @@ def parameter_shardings(model: nnx.Module, mesh) -> dict[str, jax.sharding.Named
     return result
 
 
-def _n_bytes(checkpoint: Checkpoint, fill: names.Fill) -> int:
+def _n_bytes(checkpoint: Checkpoint, fill: mapping.Fill) -> int:
     return sum(checkpoint.tensors[name].n_bytes for name in fill.tensors + fill.scales)
 
 
 def _jobs(checkpoint: Checkpoint, model: Decoder) -> list[_Job]:
     """The fills, those of stacked layers together and in the layers' order."""
-    jobs: dict[tuple[str, ...], dict[int, names.Fill]] = {}
+    jobs: dict[tuple[str, ...], dict[int, mapping.Fill]] = {}
     for fill in checkpoint.fills:
         places = [model.place(name) for name in fill.parts.parameters]
         jobs.setdefault(tuple(p[0] for p in places), {})[places[0][1]] = fill

@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbpc.checkpoint import mapping
+from jaxbpc.checkpoint.headers import Tensor
+from jaxbpc.checkpoint.tensor_io import Stored, Wanted, dtype_of
 from jaxbpc.models.arch import Arch, Moved, Tree
 from jaxbpc.parallel import sharding
-from jaxbpc.weights import names
-from jaxbpc.weights.source import Tensor
-from jaxbpc.weights.tensors import Stored, Wanted, dtype_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,8 +181,8 @@ def _check(stored: Stored, folder: pathlib.Path, tree: Tree, arch: Arch) -> None
         tensor = stored.tensors.get(name)
         if tensor is None:
             missing.append(name)
-        elif tensor.shape != shape or tensor.dtype not in names.FLOATS:
+        elif tensor.shape != shape or tensor.dtype not in mapping.FLOATS:
             misshapen.append(f"{name} {tensor.dtype} {list(tensor.shape)} instead of {list(shape)}")
-    unused = [name for name in stored.tensors if names.is_unused(name, tree.unused, arch)]
+    unused = [name for name in stored.tensors if mapping.is_unused(name, tree.unused, arch)]
     extra = sorted(stored.tensors.keys() - wanted.keys() - set(unused))
-    names.refuse(folder, missing, extra, misshapen)
+    mapping.refuse(folder, missing, extra, misshapen)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbpc.errors import InputError
-from jaxbpc.models.fields import Fields
+from jaxbpc.models.hf_config import Fields
 
 BLOCKS, SCALES, SCALE_INV = "_blocks", "_scales", "_scale_inv"
 _SIDE = 128  # rows and columns of float8 with one scale

@@ -16,10 +16,10 @@ from typing import Any
 
 import jax
 
+from jaxbpc.checkpoint import load, locate, tensor_io
 from jaxbpc.errors import InputError
 from jaxbpc.parallel import distributed, sharding
 from jaxbpc.utils import paths
-from jaxbpc.weights import load, source, tensors
 
 
 def convert(
@@ -43,7 +43,7 @@ def convert(
     """
     to = paths.place(out if paths.is_remote(out) else os.path.abspath(os.path.expanduser(out)))
     with distributed.together("reading the model"):
-        folder = source.resolve(path, revision)
+        folder = locate.resolve(path, revision)
         checkpoint = load.open_checkpoint(folder)
         groups = load.as_stored(checkpoint, sharding.make_mesh((0, 0, 0)), dtype)
         if distributed.is_writer():
@@ -59,11 +59,11 @@ def convert(
                 progress(_n_bytes(group))
 
     with distributed.none_waits(), _removed(unfinished):
-        tensors.write(unfinished, read())
+        tensor_io.write(unfinished, read())
     with distributed.together("writing the model"), _removed(unfinished):
         if distributed.is_writer():
             _check(unfinished, groups)
-            _finish(source.holder(folder, "config.json"), unfinished, to)
+            _finish(locate.holder(folder, "config.json"), unfinished, to)
 
 
 def _n_bytes(group: dict[str, jax.ShapeDtypeStruct]) -> int:
@@ -84,17 +84,20 @@ def _make_room(out: Any, n_bytes: int) -> None:
 
 def _check(unfinished: Any, groups: list[dict[str, jax.ShapeDtypeStruct]]) -> None:
     """Raises InputError where what was written is not what was read, by its headers."""
-    found = tensors.find(unfinished).tensors
+    found = tensor_io.find(unfinished).tensors
     wanted = {name: array for group in groups for name, array in group.items()}
     for name, array in wanted.items():
         tensor = found.get(name)
-        if tensor is None or (tensor.shape, tensors.dtype_of(tensor)) != (array.shape, array.dtype):
+        if tensor is None or (tensor.shape, tensor_io.dtype_of(tensor)) != (
+            array.shape,
+            array.dtype,
+        ):
             raise InputError(f"{unfinished}: {name} is not as it was written: try again")
 
 
 def _finish(folder: pathlib.Path, unfinished: Any, out: Any) -> None:
     try:
-        source.copy_small(folder, unfinished)
+        locate.copy_small(folder, unfinished)
         if unfinished != out:
             unfinished.rename(out)
     except OSError as e:
@@ -108,5 +111,5 @@ def _removed(unfinished: Any) -> Iterator[None]:
         yield
     except BaseException:  # also a signal's
         if distributed.is_writer():
-            tensors.remove(unfinished)
+            tensor_io.remove(unfinished)
         raise

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxbpc.checkpoint.gguf.reader import Tensor
 from jaxbpc.errors import InputError
-from jaxbpc.models.fields import Fields
-from jaxbpc.weights.gguf_file import Tensor
+from jaxbpc.models.hf_config import Fields
 
 # GGUF's name in a layer → Hugging Face's, and the shape: D model, Q queries, K keys, H head, F mlp.
 _Names = dict[str, tuple[str, str]]

@@ -17,17 +17,17 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxbpc
-from jaxbpc import layout
 from jaxbpc.analysis import bootstrap, metrics
 from jaxbpc.data import batches
 from jaxbpc.data.tokens import TokenStream
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError, NumberError
-from jaxbpc.models.head import Head
+from jaxbpc.evaluation import layout
+from jaxbpc.evaluation.step import Step
+from jaxbpc.models.lm_head import Head
 from jaxbpc.parallel import sharding
 from jaxbpc.run import results
 from jaxbpc.run.results import CorpusResult, Results
-from jaxbpc.step import Step
 
 Function = Callable[[jax.Array], jax.Array]
 TRAINING = ("step", "tokens", "flops")  # what `write` tells of a training

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxbpc.checkpoint import quantization
+from jaxbpc.checkpoint.mapping import Fill
 from jaxbpc.models.arch import Arch, Parts
 from jaxbpc.parallel import sharding
-from jaxbpc.weights import quantized
-from jaxbpc.weights.names import Fill
 
 
 def assemble(
@@ -62,10 +62,10 @@ def _assembler(
         scales = [gather(s, layouts[-1]) for s in scales]
         if packed:
             columns = own[0][-2 if parts.transposed else -1]
-            unpack = functools.partial(quantized.from_mxfp4, columns=columns)
+            unpack = functools.partial(quantization.from_mxfp4, columns=columns)
             values = [unpack(t, s) for t, s in zip(values, scales, strict=True)]
         elif scales:
-            values = [quantized.from_float8(t, s) for t, s in zip(values, scales, strict=True)]
+            values = [quantization.from_float8(t, s) for t, s in zip(values, scales, strict=True)]
         value = jnp.stack(values) if of_experts else values[0]
         value = jnp.swapaxes(value, -1, -2) if parts.transposed else value
         pieces = split(value.astype(dtype), parts, [shape[parts.axis] for shape in own], heads)
