@@ -20,13 +20,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import numpy as np
 
-from jaxbpc import hlo
 from jaxbpc.checkpoint import load
 from jaxbpc.evaluation import step as step_lib
 from jaxbpc.models import costs, kernels
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
 from jaxbpc.parallel import sharding
+from jaxbpc.plan import hlo_cost
 
 LENGTH, ROWS = 1900, 512
 LLAMA = {"model_type": "llama", "max_position_embeddings": 8192}
@@ -103,7 +103,7 @@ def compiled(case: Case):
 def measure(case: Case) -> dict:
     """What the compiler says of one case."""
     arch, executable = compiled(case)
-    cost = hlo.cost(executable.as_text())
+    cost = hlo_cost.cost(executable.as_text())
     useful = costs.flops(arch, LENGTH, ROWS)
     n_devices = int(np.prod(case.mesh))
     windows = case.batch_per_device * case.mesh[0] * case.mesh[1]

@@ -23,7 +23,7 @@ import time
 
 import demo
 
-from jaxbpc.text import inputs
+from jaxbpc.prepare.readers import inputs
 
 DOCUMENT = 5_000
 

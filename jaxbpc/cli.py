@@ -119,9 +119,9 @@ def _parse(argv: list[str], own: flags.FlagValues | None = None) -> list[str]:
     if own is not None:
         flags.FLAGS(argv[:1])
     elif "config" in flags.FLAGS:
-        from jaxbpc import config_file
+        from jaxbpc import config_flag
 
-        return config_file.parse(argv)
+        return config_flag.parse(argv)
     try:
         return (flags.FLAGS if own is None else own)(argv)
     except flags.Error as e:

@@ -58,10 +58,10 @@ def main() -> None:
 
 def _series(workdir: str) -> None:
     """Scores the checkpoints of a training and prints their curve; raises where some failed."""
-    from jaxbpc import tables
     from jaxbpc.analysis import training_curve
     from jaxbpc.evaluation import sweep
     from jaxbpc.parallel import distributed
+    from jaxbpc.report import tables
 
     config = _CONFIG.value
     failed = sweep.run(

@@ -15,7 +15,7 @@ import gguf_files
 import tiny
 from absl import flags
 
-from jaxbpc import config, config_file
+from jaxbpc import config, config_flag
 from jaxbpc.checkpoint import headers, load
 from jaxbpc.checkpoint.gguf import model as gguf_model
 from jaxbpc.checkpoint.gguf import reader as gguf_reader
@@ -113,7 +113,7 @@ def flag(data: bytes, folder: pathlib.Path) -> None:
     words = ["main", f"--config={CONFIGS / 'llama.py'}", *arguments]
     flags.FLAGS.unparse_flags()
     try:
-        config_file.parse(words)
+        config_flag.parse(words)
         config.validate(flags.FLAGS.config)
     except InputError:
         pass

@@ -13,7 +13,8 @@ import tarfile
 import pytest
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import arxiv, latex, parts
+from jaxbpc.prepare import parts
+from jaxbpc.prepare.readers import arxiv, latex
 
 WORDS = "words " * 170
 TEX = f"\\documentclass{{article}}\\begin{{document}}\n{WORDS}%s: $x_{{%s}}$.\n\\end{{document}}\n"
@@ -174,7 +175,7 @@ def test_a_bomb_takes_little_memory(tmp_path):
         for _ in range(40):
             file.write(bytes(16 << 20))
     program = (
-        "import sys, collections, pathlib, resource\nfrom jaxbpc.text import arxiv\n"
+        "import sys, collections, pathlib, resource\nfrom jaxbpc.prepare.readers import arxiv\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "counts = collections.Counter()\n"
         "assert not list(arxiv.rows(pathlib.Path(sys.argv[1]), lambda d: True, None, counts))\n"

@@ -18,8 +18,8 @@ from jaxbpc import config as config_lib
 from jaxbpc.data import compressors, corpora
 from jaxbpc.errors import InputError
 from jaxbpc.evaluation import loop
+from jaxbpc.prepare.readers import inputs
 from jaxbpc.run import results
-from jaxbpc.text import inputs
 from jaxbpc.utils import paths
 
 TEXTS = [f"Zeile {i}: Grüße {i * i}\u2028 𝑥\r\n" * (1 + i % 9) for i in range(1000)]

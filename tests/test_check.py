@@ -12,7 +12,8 @@ from tokenizers import AddedToken
 
 from jaxbpc.data import compressors, corpora, tokens
 from jaxbpc.errors import InputError
-from jaxbpc.text import check, inputs, overlap, pieces, work
+from jaxbpc.prepare import check, filters, overlap
+from jaxbpc.prepare.readers import inputs, pieces
 
 
 def text(seed, n):
@@ -265,7 +266,7 @@ def test_dates_are_the_same_everywhere(tmp_path, value, day):
     assert found["unreadable_dates"] == is_fault
     assert ("unreadable date" in check.table(found)) == is_fault
     (piece,) = pieces.pieces([next(inputs.find([str(path)]))])
-    (made,) = work.process(piece, work.Options())
+    (made,) = filters.process(piece, filters.Options())
     assert json.loads(made.line).get("date") == day
     (document,) = corpora.documents(path)
     want = -1 if day is None else datetime.date.fromisoformat(day).toordinal()

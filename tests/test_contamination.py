@@ -10,9 +10,9 @@ import pytest
 import run_folders
 import warm
 
-from jaxbpc import tables
 from jaxbpc.analysis import contamination, runs
 from jaxbpc.errors import InputError
+from jaxbpc.report import tables
 from jaxbpc.run import results
 from jaxbpc.run.record import Record
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from jaxbpc.text import decode, files, inputs, pieces
+from jaxbpc.prepare import files
+from jaxbpc.prepare.readers import decode, inputs, pieces
 
 # Sentences of languages, each with most of its letters beyond ASCII.
 FRENCH = "Le garçon était à Noël chez sa mère, où il a reçu une très belle fête. "

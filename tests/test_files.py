@@ -20,7 +20,8 @@ import pytest
 
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.text import duplicates, files, inputs, pieces, sample, work
+from jaxbpc.prepare import dedup, files, filters, sample
+from jaxbpc.prepare.readers import inputs, pieces
 
 WORDS = ["the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as"]
 
@@ -47,7 +48,7 @@ def make(given, out, workers=1, name="mine", **options):
     whole = {f.name for f in files.dataclasses.fields(files.Options)}
     each = {k: options.pop(k) for k in list(options) if k not in whole}
     near = options.get("near") is not None
-    settings = files.Options(documents=work.Options(near=near, **each), **options)
+    settings = files.Options(documents=filters.Options(near=near, **each), **options)
     return files.files([str(g) for g in given], out, name, settings, workers)
 
 
@@ -270,9 +271,9 @@ def pair(name, similarity, n=240):
 
 def n_found(folder, threshold, pairs, before=()):
     """How many pairs are told to be one, after other documents that are not."""
-    with duplicates.Near(folder / "near", threshold) as near:
+    with dedup.Near(folder / "near", threshold) as near:
         texts = [*before, *(text for both in pairs for text in both)]
-        new = [near.is_new(one) for one in duplicates.signatures(texts)]
+        new = [near.is_new(one) for one in dedup.signatures(texts)]
     assert all(new[: len(before)])
     new = new[len(before) :]
     assert all(new[::2])

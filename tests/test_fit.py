@@ -12,8 +12,10 @@ import pytest
 import run_folders
 import warm
 
-from jaxbpc import fit, points, published
+from jaxbpc import published
 from jaxbpc.errors import InputError
+from jaxbpc.fit import benchmark_scores
+from jaxbpc.fit import predictions as fit
 from jaxbpc.published.names import published_name
 
 AVERAGES = ["overall", "knowledge avg", "coding avg", "math avg"]
@@ -59,7 +61,7 @@ def test_published_tables():
     for row in published.leaderboard():
         mean = math.fsum(row.bpc[c] for c in published.CORPORA) / 3
         assert row.bpc["average"] == pytest.approx(mean, abs=0.0011), row.model
-    for model in points.paper_models():
+    for model in benchmark_scores.paper_models():
         for area, (_, benchmarks) in published.AREAS.items():
             if f"{area} avg" in model.scores:
                 mean = sum(model.scores[b] for b in benchmarks) / len(benchmarks)
@@ -195,7 +197,7 @@ def test_names_of_published_models(name, known_as):
 
 
 def test_every_model_of_the_paper_is_one_published_model():
-    known = [model.published for model in points.paper_models()]
+    known = [model.published for model in benchmark_scores.paper_models()]
     assert None not in known
     assert len(set(known)) == len(known)
     for model in published.models():
@@ -314,10 +316,10 @@ def test_a_bpc_that_contradicts_what_is_known(tmp_path, rows, paper, message):
     )
     path = scores(tmp_path, "\n".join(["model,benchmark,score_pct,corpus,bpc", *rows]))
     if not message:
-        points.read_scores(pathlib.Path(path), runs, paper)
+        benchmark_scores.read_scores(pathlib.Path(path), runs, paper)
         return
     with pytest.raises(InputError, match=message) as told:
-        points.read_scores(pathlib.Path(path), runs, paper)
+        benchmark_scores.read_scores(pathlib.Path(path), runs, paper)
     assert "\n" not in str(told.value)
 
 
@@ -335,7 +337,7 @@ def test_a_bpc_that_is_repeated_changes_nothing(tmp_path, bpc):
         "m1,Baz,10,python,",
     ]
     path = scores(tmp_path, "\n".join(["model,benchmark,score_pct,corpus,bpc", *rows]))
-    models, _ = points.read_scores(pathlib.Path(path), runs, paper=True)
+    models, _ = benchmark_scores.read_scores(pathlib.Path(path), runs, paper=True)
     assert [m.bpc["python"] for m in models] == [0.45, 0.257, 0.612]
     fitted, _ = fit.fit_scores(runs, path)
     assert fitted[0].linear.pearson == pytest.approx(published.fits()["overall"].pearson, abs=0.001)
@@ -435,13 +437,16 @@ def test_what_is_at_fault(arguments, message):
 
 
 def test_matplotlib_is_not_needed_without_a_plot():
-    code = "import sys, jaxbpc.fit; jaxbpc.fit.fit_scores([], None); print(*sys.modules)"
+    code = (
+        "import sys; from jaxbpc.fit import predictions\n"
+        "predictions.fit_scores([], None); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"jax", "matplotlib", "transformers", "pandas"} & set(done.stdout.split())
 
 
 def test_equal_figures_are_equal_files(tmp_path):
-    from jaxbpc import plots
+    from jaxbpc.fit import plots
 
     fitted, _ = fit.fit_scores([], None, only=AVERAGES)
     for name in ("one.svg", "other.svg"):

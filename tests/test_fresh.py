@@ -19,7 +19,7 @@ from test_wet import pages, record
 
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.text import fresh
+from jaxbpc.prepare import fresh
 from jaxbpc.utils import dates
 
 OPTIONS = fresh.Options("wet", datetime.date(2024, 3, 31))

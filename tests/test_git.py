@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import git
+from jaxbpc.prepare.readers import git
 
 CODE = "".join(f"def area_{i}(width, height):\n    return width * {i} * height\n" for i in "1234")
 CODE += "found = area_1(2, 3)\n"

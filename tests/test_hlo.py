@@ -1,6 +1,6 @@
 """Reading a compiled program's text: cycles times trips, collectives once each."""
 
-from jaxbpc import hlo
+from jaxbpc.plan import hlo_cost
 
 TEXT = """HloModule step
 
@@ -33,19 +33,19 @@ ENTRY %main (a: f32[8]) -> f32[8] {
 
 
 def test_cost():
-    cost = hlo.cost(TEXT)
+    cost = hlo_cost.cost(TEXT)
     # What a fusion or a reduction calls is in its own cycles or, for the reduction, once.
     assert cost.cycles == 12 * (100 + 7) + 3 + 5000
     assert cost.collectives == (
-        hlo.Collective("all-gather", 8 * 16 * 2, 4, 12),
-        hlo.Collective("all-reduce", 32, 2, 1),
+        hlo_cost.Collective("all-gather", 8 * 16 * 2, 4, 12),
+        hlo_cost.Collective("all-reduce", 32, 2, 1),
     )
 
 
 def test_a_program_that_tells_no_cycles():
-    assert hlo.cost("ENTRY %main (a: f32[8]) -> f32[8] {\n  ROOT %a = f32[8] copy(%b)\n}\n") == (
-        hlo.Cost(0, ())
-    )
+    assert hlo_cost.cost(
+        "ENTRY %main (a: f32[8]) -> f32[8] {\n  ROOT %a = f32[8] copy(%b)\n}\n"
+    ) == (hlo_cost.Cost(0, ()))
 
 
 GPU = """
@@ -66,8 +66,8 @@ GPU = GPU.replace("GROUP", "replica_groups=[2,4]<=[8]").replace(
 
 def test_what_gpus_write():
     """Starts name operands and results; a loop's trips stand at the loop."""
-    assert hlo.cost(GPU).collectives == (
-        hlo.Collective("all-gather", 16 * 4 + 16 * 4, 4, 5),
-        hlo.Collective("all-gather", 8 * 4 * 2, 4, 5 + 1),
-        hlo.Collective("all-reduce", 8 * 4, 4, 5),
+    assert hlo_cost.cost(GPU).collectives == (
+        hlo_cost.Collective("all-gather", 16 * 4 + 16 * 4, 4, 5),
+        hlo_cost.Collective("all-gather", 8 * 4 * 2, 4, 5 + 1),
+        hlo_cost.Collective("all-reduce", 8 * 4, 4, 5),
     )

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from jaxbpc.text import latex
+from jaxbpc.prepare.readers import latex
 
 HEAD = "\\documentclass[a4paper]{amsart}\n"
 

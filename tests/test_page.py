@@ -16,7 +16,7 @@ from pages import Page
 
 from jaxbpc.analysis import compare, runs
 from jaxbpc.data.windows import Plan
-from jaxbpc.page import figures, files, ledger, render, svg, texts, view
+from jaxbpc.report.html import facts, figure_files, figures, render, svg, token_views, view
 from jaxbpc.run.record import Record
 
 
@@ -89,12 +89,12 @@ def test_reading():
     """A BOS, two tokens of one character, a token without score, and where what is shown ends."""
     ends = np.array([0, 3, 4, 4, 9, 12])
     nll = np.array([7, 1, 2, 4, np.nan, 5], np.float32)
-    reading = texts.reading(1, 0.9, nll, ends, 12)
+    reading = token_views.reading(1, 0.9, nll, ends, 12)
     assert (reading.before, reading.lengths) == (7, [3, 1, 5, 3])
     assert reading.nats == [1, 6, None, 5]
-    assert texts.reading(1, 0.9, nll, ends, 4).lengths == [3, 1]
-    assert texts.reading(1, 0.9, nll, ends, 5).lengths == [3, 1, 5]
-    unknown = texts.reading(1, 0.9, nll, np.full(6, -1), 12)
+    assert token_views.reading(1, 0.9, nll, ends, 4).lengths == [3, 1]
+    assert token_views.reading(1, 0.9, nll, ends, 5).lengths == [3, 1, 5]
+    unknown = token_views.reading(1, 0.9, nll, np.full(6, -1), 12)
     assert (unknown.lengths, unknown.nats) == ([], [])
     assert json.loads(json.dumps(reading.packed())) == {
         "run": 1,
@@ -104,15 +104,15 @@ def test_reading():
 
 
 def test_hostile_characters():
-    shown = texts.visible("a\0\x1b\r\n\t\x7f\x85\u202eb\u2066\ufeff\u2028\U000e0041\uffff")
+    shown = token_views.visible("a\0\x1b\r\n\t\x7f\x85\u202eb\u2066\ufeff\u2028\U000e0041\uffff")
     assert shown == "a␀␛␍\n\t␡\ufffd\ufffdb\ufffd\ufffd␤\ufffd\ufffd"
     kept = "שלום \u200d\U0001f469\U0001f3fd e\u0301 \U00020000 \ue000"
-    assert texts.visible(kept) == kept
+    assert token_views.visible(kept) == kept
 
 
 def test_which_texts(found, folders):
     """The hardest, the easiest and the furthest apart, counted again from the records."""
-    chosen, notes = texts.gather(found, 4000)
+    chosen, notes = token_views.gather(found, 4000)
     assert not notes
     (prose,) = ({t.row for t in chosen if t.corpus == c} for c in ["prose"])
     each = []
@@ -160,7 +160,7 @@ def test_nothing_leads_out(page):
 def test_texts_stay_text(page):
     """Hostile documents arrive character for character, those that could move others replaced."""
     shown = [text for _, text in page.all("div", **{"class": "text"})]
-    assert texts.visible(page_runs.HOSTILE * 3) in shown
+    assert token_views.visible(page_runs.HOSTILE * 3) in shown
     everything = list(page.texts.values())
     everything += [value or "" for _, attributes in page.elements for value in attributes.values()]
     assert not any(c in text for text in everything for c in "\0\x1b\u202e\u2066")
@@ -212,7 +212,7 @@ def test_other_files_of_one_name(tmp_path):
         )
     found = compare.gather(runs.read([str(tmp_path / "run-a"), str(tmp_path / "run-b")]))
     assert "prose: its runs scored different files" in render.html(found)
-    chosen, _ = texts.gather(found, 4000)
+    chosen, _ = token_views.gather(found, 4000)
     assert {len(text.readings) for text in chosen} == {1}
 
 
@@ -233,9 +233,9 @@ def test_large_texts_are_cut(tmp_path):
 
 def test_compressors_and_min_k(found, page, tmp_path):
     """And subsets, the weighted mean, how far it was trained: where results have them, else not."""
-    assert ledger.baselines(found) is None
-    assert not ledger.min_k(found)
-    assert not ledger.subsets(found)
+    assert facts.baselines(found) is None
+    assert not facts.min_k(found)
+    assert not facts.subsets(found)
     plain = " ".join(page.texts.values())
     for words in ("general compressors", "Has the model read it?", "by subset", "Weighted"):
         assert words not in plain
@@ -265,7 +265,7 @@ def test_scale():
 def test_plots(found, tmp_path):
     """SVG with words as words, the same bytes again; PNG of some size."""
     pytest.importorskip("matplotlib", reason="pip install 'jaxbpc[plots]'")
-    made = files.write(figures.gather(found), tmp_path)
+    made = figure_files.write(figures.gather(found), tmp_path)
     names = {f"{n}.{s}" for n in ("bpc", "context", "documents") for s in ("svg", "png")}
     assert {path.name for path in made} == names
     first = {path.name: path.read_bytes() for path in made}
@@ -279,7 +279,7 @@ def test_plots(found, tmp_path):
             assert width >= 700
             assert height >= 300
     (tmp_path / "again").mkdir()
-    for path in files.write(figures.gather(found), tmp_path / "again"):
+    for path in figure_files.write(figures.gather(found), tmp_path / "again"):
         assert path.read_bytes() == first[path.name]
 
 

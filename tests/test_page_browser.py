@@ -6,9 +6,9 @@ import browsers
 import page_runs
 import pytest
 
-from jaxbpc import tables
 from jaxbpc.analysis import compare, contamination, runs, training_curve
-from jaxbpc.page import course, render, texts, view
+from jaxbpc.report import tables
+from jaxbpc.report.html import render, token_views, training_chart, view
 from jaxbpc.utils import dates
 
 pytestmark = pytest.mark.long
@@ -54,7 +54,7 @@ def test_a_series_and_a_cutoff(browser, tmp_path):
     )
     curves, _ = training_curve.split([str(tmp_path / "s<b>")])
     own = compare.gather(training_curve.members(curves))
-    trained = course.gather(curves, own)
+    trained = training_chart.gather(curves, own)
     old = page_runs.dated(tmp_path / "old", "me/old", 1, 1.1)
     new = page_runs.dated(tmp_path / "new", "me/new", 2)
     found = runs.read([*page_runs.whole_run(tmp_path), old, new])
@@ -63,7 +63,7 @@ def test_a_series_and_a_cutoff(browser, tmp_path):
     pages = {
         "whole": render.html(compare.gather(found), trained, around),
         "alone": render.html(own, trained),
-        "none": render.html(compare.gather([]), course.gather([], compare.gather([]))),
+        "none": render.html(compare.gather([]), training_chart.gather([], compare.gather([]))),
     }
     for name, text in pages.items():
         path = tmp_path / f"{name}.html"
@@ -112,7 +112,7 @@ def step(value, limits):
 
 def test_colours(browser, path, found):
     """Every character's colour, of either run and of their difference, against their readings."""
-    shown, _ = texts.gather(found, 4000)
+    shown, _ = token_views.gather(found, 4000)
     visit = browsers.Visit(browser, path)
     for i, text in enumerate(shown):
         visit.page.evaluate("i => document.querySelectorAll('.doc')[i].open = true", i)
@@ -151,7 +151,7 @@ def test_keys(browser, path, found):
         page.keyboard.press("Enter")
     assert backgrounds[0] == backgrounds[1] != backgrounds[2]  # system is light here, light, dark
     assert page.locator("#theme").inner_text() == "Theme: system"
-    reading = texts.gather(found, 4000)[0][0].readings[0]
+    reading = token_views.gather(found, 4000)[0][0].readings[0]
     page.locator(".text").first.focus()
     for n in range(1, 4):
         page.keyboard.press("ArrowRight")

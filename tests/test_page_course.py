@@ -9,9 +9,9 @@ import run_folders
 import warm
 from pages import Page
 
-from jaxbpc import tables
 from jaxbpc.analysis import compare, contamination, runs, training_curve
-from jaxbpc.page import course, render, svg
+from jaxbpc.report import tables
+from jaxbpc.report.html import render, svg, training_chart
 from jaxbpc.utils import dates
 
 STEPS = [0, 10, 3000]
@@ -31,7 +31,7 @@ def place(tmp_path_factory):
 def gathered(*folders):
     curves, _ = training_curve.split([str(folder) for folder in folders])
     found = compare.gather(training_curve.members(curves))
-    return course.gather(curves, found), found
+    return training_chart.gather(curves, found), found
 
 
 def test_each_checkpoint(place):
@@ -92,7 +92,7 @@ def test_one_corpus_and_no_step(tmp_path):
     page = Page(render.html(found, made))
     assert "main: not drawn, without a BPC or step" in " ".join(page.texts.values())
     assert "main" in [text for _, text in page.all("span", **{"class": "word"})]
-    assert course.headline(made) == (
+    assert training_chart.headline(made) == (
         "s needs 0.5000 bits per character on python at step 20, after 0.7000 at step 1."
     )
 
@@ -107,7 +107,7 @@ def test_a_failed_one(tmp_path):
     told = " ".join(page.texts.values())
     assert "step10 failed: damaged" in told
     assert "not drawn" not in told
-    assert "at step 1." in course.headline(made)
+    assert "at step 1." in training_chart.headline(made)
 
 
 def test_checkpoints_over_other_corpora(tmp_path):
@@ -120,7 +120,7 @@ def test_checkpoints_over_other_corpora(tmp_path):
     assert [(p.value, p.low) for p in line.points] == [(0.9, None), (0.8, None)]
     text = " ".join(Page(render.html(found, made)).texts.values())
     assert "the checkpoints have not the same corpora: the average is over python" in text
-    assert course.headline(made) == (
+    assert training_chart.headline(made) == (
         "s needs 0.8000 bits per character on python at step 2, after 0.9000 at step 1."
     )
 
@@ -132,17 +132,17 @@ def test_few_of_many(place, tmp_path):
     page_runs.series(tmp_path / "many", steps)
     curves, _ = training_curve.split([str(tmp_path / "many")])
     found = compare.gather(training_curve.members(curves))
-    some = course.few(found, curves)
+    some = training_chart.few(found, curves)
     kept = {ranked.run.results.training["step"] for ranked in some.ranking}
     assert {0, 90} <= kept
     assert len(kept) == 8
     assert len(some.differences) == 28 * 3
     assert "8 of 10 checkpoints are compared; Training has them all" in some.notes
-    page = Page(render.html(some, course.gather(curves, found)))
+    page = Page(render.html(some, training_chart.gather(curves, found)))
     cells = [text for _, text in page.all("span", **{"class": "word"})]
     assert cells == [f"step{step}" for step in steps]
     made, found = gathered(place / "other")
-    assert course.few(found, made.curves) is found
+    assert training_chart.few(found, made.curves) is found
 
 
 def test_the_axis():
@@ -240,7 +240,7 @@ def test_the_headline_tells_each_series_own_corpora(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "series.json").write_text('{"checkpoints": []}')
     made, _ = gathered(*(tmp_path / name for name in ("wide", "narrow", "short", "empty")))
-    assert course.headline(made) == (
+    assert training_chart.headline(made) == (
         "wide needs 0.5000 bits per character on average over 2 corpora at step 1. "
         "narrow needs 0.5000 bits per character on python at step 1. "
         "short has no average. empty has no scored checkpoint yet."

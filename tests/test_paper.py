@@ -15,7 +15,7 @@ import pytest
 
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.text import paper
+from jaxbpc.prepare import paper
 
 TEXTS = ["Grüße \u2028 𝑥", "", 'f"{meta}"\n']
 

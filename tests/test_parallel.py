@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode
+from jaxbpc.prepare.readers import decode
 from jaxbpc.utils import processes
 
 

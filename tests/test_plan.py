@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxbpc import estimate
 from jaxbpc.evaluation import step as step_lib
 from jaxbpc.models import costs
 from jaxbpc.models.decoder import Decoder
 from jaxbpc.models.families import FAMILIES
+from jaxbpc.plan import estimate
 
 LLAMA = {
     "model_type": "llama",
@@ -239,8 +239,8 @@ def test_no_such_topology(model, topology, told):
 
 
 def test_collectives_are_named_by_axes():
-    from jaxbpc.hlo import Collective
     from jaxbpc.parallel.sharding import make_mesh
+    from jaxbpc.plan.hlo_cost import Collective
 
     mesh = make_mesh((1, 4, 2))
     for group, axis in ((4, "fsdp"), (2, "tensor"), (8, "fsdp+tensor"), (3, None)):

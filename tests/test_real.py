@@ -15,7 +15,7 @@ import real_models
 from jaxbpc.analysis import compare, runs
 from jaxbpc.checkpoint import pip_model
 from jaxbpc.data.windows import Plan
-from jaxbpc.page import render
+from jaxbpc.report.html import render
 from jaxbpc.run import results
 from jaxbpc.run.record import Record
 

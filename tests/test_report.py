@@ -15,10 +15,10 @@ import run_folders
 import warm
 import yaml
 
-from jaxbpc import formats, report, tables
 from jaxbpc.analysis import compare, runs
 from jaxbpc.errors import InputError
-from jaxbpc.page import ledger, render, view
+from jaxbpc.report import formats, tables
+from jaxbpc.report.html import facts, render, view
 from jaxbpc.run.record import Record
 
 
@@ -209,7 +209,7 @@ def test_the_versions_tell_what_can_be_compared(tmp_path):
 
 def test_lm_evaluation_harness(found, tmp_path):
     """The file has what `make_table` reads; with the harness at hand, it makes the table."""
-    report.write_lm_eval(found, tmp_path)
+    formats.write_lm_eval(found, tmp_path)
     (path,) = tmp_path.glob("good/results_2026-11-25T04-00-00+00-00.json")
     content = json.loads(path.read_text())
     tasks = content["results"]
@@ -236,7 +236,7 @@ def test_lm_evaluation_harness(found, tmp_path):
 
 def test_a_model_card(paper, tmp_path):
     """huggingface_hub reads the front matter as results of the paper's dataset."""
-    report.write_hf(paper, tmp_path / "hf")
+    formats.write_hf(paper, tmp_path / "hf")
     text = (tmp_path / "hf" / "Llama-2-7b-hf" / "model-index.yaml").read_text()
     card = huggingface_hub.ModelCard(f"---\n{text}---\n# Llama")
     assert card.data.model_name == "Llama-2-7b-hf"
@@ -419,7 +419,7 @@ def test_one_name_of_two_texts(tmp_path):
     (table,) = (t for t in made if t.title == "Compressors")
     assert table.rows == [["gzip", "-", "2.5000"]]
     assert table.notes == ["x is left out: its runs scored different texts"]
-    assert [name for name, *_ in ledger.baselines(found)["rows"]] == ["y"]
+    assert [name for name, *_ in facts.baselines(found)["rows"]] == ["y"]
     short = [run_folders.given(None, bpc_full=0.5, corpus_sha256=sha) for sha in ("2f", "3f")]
     assert gathered(tmp_path, {str(i): {"x": r} for i, r in enumerate(short)}).unlike == ["x"]
     some = {"x": run_folders.given(0.6, 500), "y": run_folders.given(0.5)}

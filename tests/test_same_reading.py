@@ -14,7 +14,7 @@ import transformers
 from jaxbpc import config as config_lib
 from jaxbpc.data import corpora, tokens
 from jaxbpc.evaluation import loop
-from jaxbpc.text import files
+from jaxbpc.prepare import files
 
 TEXTS = [
     'f"{meta} {content} {0} {{" % {}',

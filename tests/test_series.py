@@ -21,13 +21,14 @@ import warm
 from huggingface_hub import GitRefInfo, GitRefs
 from jax import monitoring
 
-from jaxbpc import checkpoints, tables
 from jaxbpc import config as config_lib
 from jaxbpc.analysis import training_curve
 from jaxbpc.checkpoint import export_orbax, load, locate
 from jaxbpc.data import tokens
 from jaxbpc.errors import InputError, Stopped
 from jaxbpc.evaluation import loop, sweep
+from jaxbpc.fit import scaling_points
+from jaxbpc.report import tables
 from jaxbpc.run import results
 
 STEPS = (8, 9, 10, 11, 100)  # of which the order by name is another
@@ -114,7 +115,7 @@ def test_one_compilation_one_tokenisation_and_the_digits_of_single_runs(tmp_path
         assert run.results.training == want.training
         assert run.results.training["tokens"] == 1000 * step
     assert len({run.results.corpora["text"].bpc for run in found.runs}) == len(STEPS)
-    by_tokens = checkpoints.read([str(place / "five")], "tokens", "text")
+    by_tokens = scaling_points.read([str(place / "five")], "tokens", "text")
     assert [c.x for c in by_tokens] == [1000.0 * step for step in STEPS]
     assert [c.bpc for c in by_tokens] == [run.results.corpora["text"].bpc for run in found.runs]
 
@@ -257,16 +258,16 @@ def test_failed_ones_are_marked_and_not_fitted(tmp_path, caplog):
     assert [row[0] for row in table.rows] == ["step1", "step2 (failed)", "step3"]
     assert "step2 failed: weights differ" in table.notes
     assert "step2: the numbers shown are of an earlier scoring" in table.notes
-    assert [c.x for c in checkpoints.read([folder], "tokens", "python")] == [1e6, 3e6]
+    assert [c.x for c in scaling_points.read([folder], "tokens", "python")] == [1e6, 3e6]
     assert "step2 (failed) is left out" in caplog.text
 
 
 def test_one_that_tells_no_tokens_is_not_fitted(tmp_path, caplog):
     folder = write_curve(tmp_path / "s", {1: 0.9, None: 0.5, 3: 0.6})
-    assert [c.x for c in checkpoints.read([folder], "tokens", "python")] == [1e6, 3e6]
+    assert [c.x for c in scaling_points.read([folder], "tokens", "python")] == [1e6, 3e6]
     assert "latest is left out: it does not tell the tokens" in caplog.text
     with pytest.raises(InputError, match="does not tell the flops"):
-        checkpoints.read([folder], "flops", "python")
+        scaling_points.read([folder], "flops", "python")
 
 
 @pytest.mark.parametrize(
@@ -318,10 +319,14 @@ def test_what_is_not_alike_is_told(fields, note, has_average, tmp_path, caplog):
     if not has_average:
         assert means == ["-", "-", "-"]
         with pytest.raises(InputError, match="no BPC on average"):
-            checkpoints.read([folder], "tokens", "average")
+            scaling_points.read([folder], "tokens", "average")
     else:
         assert means == ["0.9000", "0.7000", "0.6000"]
-        assert [c.bpc for c in checkpoints.read([folder], "tokens", "average")] == [0.9, 0.7, 0.6]
+        assert [c.bpc for c in scaling_points.read([folder], "tokens", "average")] == [
+            0.9,
+            0.7,
+            0.6,
+        ]
     assert note in caplog.text
 
 
@@ -576,9 +581,12 @@ def test_the_curve_of_a_series_that_grows(tmp_path):
     assert "step0 failed: damaged" in lines
     assert "2 of 4 are scored; to come: step3000" in lines
     assert "Bits per character" in lines  # of the other run
-    assert [c.x for c in checkpoints.read([str(tmp_path / "s")], "tokens", "python")] == [4e8, 2e9]
+    assert [c.x for c in scaling_points.read([str(tmp_path / "s")], "tokens", "python")] == [
+        4e8,
+        2e9,
+    ]
     with pytest.raises(InputError, match="does not tell the flops"):
-        checkpoints.read([str(tmp_path / "s")], "flops", "python")
+        scaling_points.read([str(tmp_path / "s")], "flops", "python")
 
 
 def test_a_run_is_no_series(tmp_path):

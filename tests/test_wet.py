@@ -9,7 +9,8 @@ import zlib
 
 import pytest
 
-from jaxbpc.text import parts, wet
+from jaxbpc.prepare import parts
+from jaxbpc.prepare.readers import wet
 
 PROSE = [
     "The first sentence of this page tells the reader what it is about.",
@@ -182,7 +183,7 @@ def test_a_bomb_takes_little_memory(path):
             file.write(packer.compress(bytes(1 << 24)))
         file.write(packer.compress(b"\r\n\r\n") + packer.flush() + record(pages(1)[0]))
     program = (
-        "import sys, collections, pathlib, resource\nfrom jaxbpc.text import wet\n"
+        "import sys, collections, pathlib, resource\nfrom jaxbpc.prepare.readers import wet\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "counts = collections.Counter()\n"
         "rows = list(wet.rows(pathlib.Path(sys.argv[1]), lambda d: True, 'eng', counts))\n"

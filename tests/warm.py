@@ -18,7 +18,7 @@ _PROCESSES.set_forkserver_preload(
     [
         "jaxbpc.evaluation.loop",
         "jaxbpc.analysis.compare",
-        "jaxbpc.regress",
+        "jaxbpc.fit.regression",
         "jaxbpc.checkpoint.export_orbax",
         "matplotlib.figure",
         "transformers.tokenization_utils_fast",

@@ -72,3 +72,20 @@ def reason(error: Exception) -> str:
     if code := re.search(r"os_error_code='(\d+)'", str(error)):
         return os.strerror(int(code[1]))
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text, and makes its folder. Raises InputError naming the file."""
+    make_folder(path.parent)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise InputError(f"{path}: cannot be written ({e.strerror}): give another name")
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Makes a folder and those above it. Raises InputError naming it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be made ({e.strerror}): give another folder")

@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxbpc.config import MAX_DOCUMENT_CHARACTERS
 from jaxbpc.data import corpora, jsonl
-from jaxbpc.text import duplicates, inputs, overlap, pieces
+from jaxbpc.prepare import dedup, overlap
+from jaxbpc.prepare.readers import inputs, pieces
 
 BINS = 64  # documents of 2^i … 2^(i+1) - 1 characters
 _MOST_BYTES = corpora.most_bytes(MAX_DOCUMENT_CHARACTERS)
@@ -144,7 +145,7 @@ def _count(found: Tally, document: corpora.Document, date: Any, limit: int | Non
     found.characters += len(text)
     found.n_bytes += document.n_bytes
     found.lengths[len(text).bit_length() - 1] += 1
-    found.digests.append(duplicates.digest(text.encode()))
+    found.digests.append(dedup.digest(text.encode()))
     if limit is not None:
         found.windows.append(overlap.hashes(text, limit))
     if document.date < 0:

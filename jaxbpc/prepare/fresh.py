@@ -36,7 +36,8 @@ from absl import flags
 
 from jaxbpc import cli
 from jaxbpc.errors import InputError
-from jaxbpc.text import arxiv, files, git, latex, parts, wet, writer
+from jaxbpc.prepare import files, parts, writer
+from jaxbpc.prepare.readers import arxiv, git, latex, wet
 from jaxbpc.utils import dates, processes, progress
 
 FLAGS = flags.FlagValues()

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import writer
+from jaxbpc.prepare import writer
 
 MAX_FILE_BYTES = 1 << 20
 MAX_GIT_BYTES = 2 << 30  # of git's own memory, without the packs that it maps

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxbpc.errors import InputError
-from jaxbpc.page.figures import Curve, Figures, Spread
+from jaxbpc.report.html.figures import Curve, Figures, Spread
 
 # As on the page: a colour and a mark a run.
 _COLOURS = ["#0b66b0", "#c2500a", "#0d7d5c", "#8c4bab", "#856600", "#a8325e", "#3f4a5a", "#4a7d10"]

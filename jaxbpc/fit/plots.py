@@ -7,8 +7,8 @@ import pathlib
 
 import numpy as np
 
-from jaxbpc import regress
 from jaxbpc.errors import InputError
+from jaxbpc.fit import regression
 
 # Where a name may stand by its point: offsets in points of type, and which end is there.
 _SIDES = [
@@ -28,8 +28,9 @@ def scores(fitted: list, ours: list, form: str, path: pathlib.Path) -> None:
     """One panel a fit: points with names, the line, its 95% band for one model.
 
     Args:
-      fitted: `fit.Fitted`s.
-      ours: `points.Model`s that are marked, with scores as points, without as their prediction.
+      fitted: `predictions.Fitted`s.
+      ours: `benchmark_scores.Model`s that are marked, with scores as points, without as their
+        prediction.
       form: `linear` or `logarithmic`.
       path: ends in .svg or .png.
 
@@ -55,7 +56,7 @@ def scores(fitted: list, ours: list, form: str, path: pathlib.Path) -> None:
     _save(figure, path)
 
 
-def power(law: regress.Power, checkpoints: list, x: str, at: list[float], path: pathlib.Path):
+def power(law: regression.Power, checkpoints: list, x: str, at: list[float], path: pathlib.Path):
     """The checkpoints, the curve with its 95% band for one more, the floor."""
     figure, (axes,) = _figure(path, 1)
     for checkpoint in checkpoints:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode, duplicates, inputs, writer
-from jaxbpc.text.pieces import LIMIT, Files, Lines, Piece, Rows
+from jaxbpc.prepare import dedup, writer
+from jaxbpc.prepare.readers import decode, inputs
+from jaxbpc.prepare.readers.pieces import LIMIT, Files, Lines, Piece, Rows
 from jaxbpc.utils import dates
 
 _LANGUAGE_CHARACTERS = 1000  # of a document's middle, from which its language is told
@@ -90,7 +91,7 @@ def process(piece: Piece, options: Options) -> list[Made]:
         if text is not None:
             texts.append((one, text))
     if options.near and texts:
-        signatures = duplicates.signatures([text for _, text in texts])
+        signatures = dedup.signatures([text for _, text in texts])
         for (one, _), signature in zip(texts, signatures, strict=True):
             one.signature = signature
     return made
@@ -120,7 +121,7 @@ def _filtered(document: _Document, options: Options) -> tuple[Made, str | None]:
         return Made(key, "not_unicode"), None
     if options.languages and _language(text) not in options.languages:
         return Made(key, "other_language"), None
-    return Made(key, None, line, len(text), len(data), duplicates.digest(data)), text
+    return Made(key, None, line, len(text), len(data), dedup.digest(data)), text
 
 
 def _language(text: str) -> str:

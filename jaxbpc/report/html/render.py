@@ -14,9 +14,9 @@ import jinja2
 from markupsafe import Markup
 
 from jaxbpc.analysis.compare import Comparison
-from jaxbpc.page import figures, texts, view
-from jaxbpc.page.course import Course
-from jaxbpc.tables import Table
+from jaxbpc.report.html import figures, token_views, view
+from jaxbpc.report.html.training_chart import Course
+from jaxbpc.report.tables import Table
 
 MAX_BYTES = 3_000_000
 _CUTS = (4000, 2000, 1000, 400, 0)  # characters of each text that are shown
@@ -34,7 +34,7 @@ def html(
     """
     drawn = figures.gather(found)
     for most in _CUTS:
-        shown, notes = texts.gather(found, most)
+        shown, notes = token_views.gather(found, most)
         made = _fill(view.view(found, drawn, shown, notes, trained, around))
         if len(made.encode()) < MAX_BYTES:
             break
@@ -61,11 +61,11 @@ def _fill(variables: dict) -> str:
 def _harmless(value):
     """Names and notes come from others as the texts do."""
     is_words = isinstance(value, str) and not isinstance(value, Markup)
-    return texts.visible(value) if is_words else value
+    return token_views.visible(value) if is_words else value
 
 
 def _file(name: str) -> str:
-    return (resources.files("jaxbpc.page") / name).read_text(encoding="utf-8")
+    return (resources.files("jaxbpc.report.html") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

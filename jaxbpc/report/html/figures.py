@@ -18,7 +18,7 @@ from jaxbpc.analysis.compare import Comparison
 from jaxbpc.analysis.runs import Run
 from jaxbpc.data.windows import Plan
 from jaxbpc.errors import InputError
-from jaxbpc.page.texts import visible
+from jaxbpc.report.html.token_views import visible
 from jaxbpc.run.record import Record
 
 _MANY = 120  # documents

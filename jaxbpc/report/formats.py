@@ -8,16 +8,17 @@ huggingface_hub (a model card's `model-index`; a model's `.eval_results/*.yaml`)
 import csv
 import datetime
 import io
+import pathlib
 import re
 from typing import Any
 
 import yaml
 
-from jaxbpc.analysis import bootstrap, runs
+from jaxbpc.analysis import bootstrap, compare, runs
 from jaxbpc.analysis.compare import Comparison, Ranked
 from jaxbpc.data import corpora
 from jaxbpc.run.results import CorpusResult
-from jaxbpc.utils.files import fingerprint
+from jaxbpc.utils.files import fingerprint, make_folder, write_json, write_text
 
 TASK = "llm_compression"
 
@@ -211,3 +212,22 @@ def _started(run: runs.Run) -> datetime.datetime:
 
 def _yaml(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def write_lm_eval(found: compare.Comparison, folder: pathlib.Path) -> None:
+    """`folder/MODEL/results_DATE.json` of each run. Raises InputError where it cannot."""
+    for ranked in found.ranking:
+        content = lm_eval(ranked)
+        name = f"results_{stamp(ranked.run)}.json"
+        path = folder / sanitized(ranked.run.name) / name
+        make_folder(path.parent)
+        write_json(path, content)
+
+
+def write_hf(found: compare.Comparison, folder: pathlib.Path) -> None:
+    """Two YAML files of each run, in `folder/MODEL`. Raises InputError where it cannot."""
+    for ranked in found.ranking:
+        own = folder / sanitized(ranked.run.name)
+        write_text(own / "model-index.yaml", model_index(ranked))
+        if text := eval_results(ranked):
+            write_text(own / ".eval_results" / "llm-compression.yaml", text)

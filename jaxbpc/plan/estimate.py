@@ -10,7 +10,6 @@ import re
 import sys
 from typing import Any
 
-from jaxbpc import hlo
 from jaxbpc.checkpoint import load
 from jaxbpc.config import Settings
 from jaxbpc.evaluation import layout
@@ -19,6 +18,7 @@ from jaxbpc.models import costs
 from jaxbpc.models.arch import Arch
 from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.parallel.chips import CHIPS, GIB, Chip
+from jaxbpc.plan import hlo_cost
 
 # The compiler tells no cycles of kernels. Assumed of their chip's peak: attention by blocks a half,
 # grouped products of experts what a large product reaches. GPUs tell no cycles at all: their
@@ -127,7 +127,7 @@ def _costed(
 ) -> Plan:
     """`known` with what the compiled step says of itself."""
     text = compiled.as_text() or ""
-    cost = hlo.cost(text)
+    cost = hlo_cost.cost(text)
     useful = costs.flops(arch, settings.window_block_size, settings.window_stride)
     memory = compiled.memory_analysis()
     peak = getattr(memory, "peak_memory_in_bytes", 0) or (

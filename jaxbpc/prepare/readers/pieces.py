@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode, inputs
-from jaxbpc.text.inputs import Source
+from jaxbpc.prepare.readers import decode, inputs
+from jaxbpc.prepare.readers.inputs import Source
 
 SIZE = 1 << 20
 LIMIT = 1 << 26  # bytes of one row or document: a file is read up to here

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode
+from jaxbpc.prepare.readers import decode
 
 _VALUES = 112
 _SHARED_AT_THRESHOLD = 0.95

@@ -35,7 +35,8 @@ from absl import flags
 
 from jaxbpc import cli
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode, duplicates, inputs, pieces, sample, work, writer
+from jaxbpc.prepare import dedup, filters, sample, writer
+from jaxbpc.prepare.readers import decode, inputs, pieces
 from jaxbpc.utils import processes
 from jaxbpc.utils.progress import Bar
 
@@ -75,7 +76,7 @@ class Options:
     near: the similarity from which a document is dropped; None: none is. sample: characters.
     """
 
-    documents: work.Options = dataclasses.field(default_factory=work.Options)
+    documents: filters.Options = dataclasses.field(default_factory=filters.Options)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     exact: bool = True
@@ -88,7 +89,7 @@ def main(arguments: list[str]) -> None:
     """Files, folders, globs and hub datasets."""
     if not arguments or not _NAME.value:
         raise InputError("give: IN … --name=NAME; see --help")
-    documents = work.Options(
+    documents = filters.Options(
         text_column=_TEXT.value,
         date_column=_DATE.value,
         title_column=_TITLE.value,
@@ -144,7 +145,7 @@ def files(
     sources = inputs.find(given, options.include, options.exclude, skipped)
     stream = pieces.pieces(sources, options.documents.columns())
     n_workers = workers or processes.cores()
-    results = processes.ordered(work.process, stream, options.documents, n_workers)
+    results = processes.ordered(filters.process, stream, options.documents, n_workers)
     dropped: Counter[str] = Counter()
     guessed: Counter[str] = Counter()
     with writer.Writer(out, name) as corpus, contextlib.closing(results), Bar(name, "ch") as bar:
@@ -164,7 +165,7 @@ def files(
         return corpus.finish(about, _packages(options))
 
 
-def _counted(results: Iterable[list[work.Made]], guessed: Counter) -> Iterator[work.Made]:
+def _counted(results: Iterable[list[filters.Made]], guessed: Counter) -> Iterator[filters.Made]:
     """The documents of all pieces; those whose encoding was guessed are counted by it."""
     for many in results:
         guessed.update(one.encoding for one in many if one.encoding)
@@ -172,7 +173,11 @@ def _counted(results: Iterable[list[work.Made]], guessed: Counter) -> Iterator[w
 
 
 def _write(
-    made: Iterable[work.Made], corpus: writer.Writer, options: Options, dropped: Counter, bar: Bar
+    made: Iterable[filters.Made],
+    corpus: writer.Writer,
+    options: Options,
+    dropped: Counter,
+    bar: Bar,
 ) -> int:
     """Writes what is left of the documents; returns how many there were."""
     seen = 0
@@ -181,8 +186,8 @@ def _write(
         def beside(suffix: str) -> pathlib.Path:
             return corpus.part.with_name(f"{corpus.part.name}.{suffix}")
 
-        exact = stack.enter_context(duplicates.Exact(beside("seen"))) if options.exact else None
-        near = options.near and stack.enter_context(duplicates.Near(beside("near"), options.near))
+        exact = stack.enter_context(dedup.Exact(beside("seen"))) if options.exact else None
+        near = options.near and stack.enter_context(dedup.Near(beside("near"), options.near))
         chosen = None
         if options.sample is not None:
             chosen = sample.Sample(beside("sample"), options.sample, options.seed)

@@ -26,12 +26,14 @@ import pathlib
 
 from absl import flags
 
-from jaxbpc import cli, formats, tables
+from jaxbpc import cli
 from jaxbpc.analysis import compare, contamination, runs, training_curve
 from jaxbpc.errors import InputError
-from jaxbpc.page import course, figures, files, render
+from jaxbpc.report import formats, tables
+from jaxbpc.report.formats import write_hf, write_lm_eval
+from jaxbpc.report.html import figure_files, figures, render, training_chart
 from jaxbpc.utils import dates
-from jaxbpc.utils.files import write_json
+from jaxbpc.utils.files import make_folder, write_text
 
 _HTML = flags.DEFINE_string("html", None, "HTML file")
 _PLOTS = flags.DEFINE_string("plots", None, "folder of SVG and PNG files")
@@ -63,17 +65,17 @@ def main(arguments: list[str]) -> None:
         trained = None
         if curves:
             own = compare.gather(members, _SEED.value) if chosen else found
-            trained = course.gather(curves, own)
-        shown = found if chosen else course.few(found, curves)
-        _write(pathlib.Path(_HTML.value), render.html(shown, trained, around))
+            trained = training_chart.gather(curves, own)
+        shown = found if chosen else training_chart.few(found, curves)
+        write_text(pathlib.Path(_HTML.value), render.html(shown, trained, around))
     if _PLOTS.value:
         folder = pathlib.Path(_PLOTS.value)
-        _make_folder(folder)
-        files.write(figures.gather(found), folder)
+        make_folder(folder)
+        figure_files.write(figures.gather(found), folder)
     if _MARKDOWN.value:
-        _write(pathlib.Path(_MARKDOWN.value), tables.markdown(made))
+        write_text(pathlib.Path(_MARKDOWN.value), tables.markdown(made))
     if _CSV.value:
-        _write(pathlib.Path(_CSV.value), formats.pivot_csv(found))
+        write_text(pathlib.Path(_CSV.value), formats.pivot_csv(found))
     if _LM_EVAL.value:
         write_lm_eval(found, pathlib.Path(_LM_EVAL.value))
     if _HF.value:
@@ -101,40 +103,6 @@ def _around_cutoff(found: list[runs.Run]) -> list[tables.Table]:
     if _CONTROL.value:
         raise InputError("--control is of --cutoff: give both")
     return []
-
-
-def write_lm_eval(found: compare.Comparison, folder: pathlib.Path) -> None:
-    """`folder/MODEL/results_DATE.json` of each run. Raises InputError where it cannot."""
-    for ranked in found.ranking:
-        content = formats.lm_eval(ranked)
-        name = f"results_{formats.stamp(ranked.run)}.json"
-        path = folder / formats.sanitized(ranked.run.name) / name
-        _make_folder(path.parent)
-        write_json(path, content)
-
-
-def write_hf(found: compare.Comparison, folder: pathlib.Path) -> None:
-    """Two YAML files of each run, in `folder/MODEL`. Raises InputError where it cannot."""
-    for ranked in found.ranking:
-        own = folder / formats.sanitized(ranked.run.name)
-        _write(own / "model-index.yaml", formats.model_index(ranked))
-        if text := formats.eval_results(ranked):
-            _write(own / ".eval_results" / "llm-compression.yaml", text)
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    _make_folder(path.parent)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror}): give another name")
-
-
-def _make_folder(path: pathlib.Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise InputError(f"{path}: cannot be made ({e.strerror}): give another folder")
 
 
 if __name__ == "__main__":

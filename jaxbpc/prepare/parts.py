@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import duplicates, sample, writer
+from jaxbpc.prepare import dedup, sample, writer
 from jaxbpc.utils import processes, progress
 from jaxbpc.utils.files import write_json
 
@@ -81,7 +81,7 @@ def _collect(pair: tuple[pathlib.Path, pathlib.Path], work: Any) -> str | None:
                     counts["not_unicode"] += 1
                     continue
                 file.write(line)
-                digest = duplicates.digest(essence.encode())
+                digest = dedup.digest(essence.encode())
                 index.append((digest, len(text), len(text.encode()), len(line)))
         np.save(part.with_suffix(".npy"), np.array(index, _INDEX))
     except InputError as e:
@@ -110,7 +110,7 @@ def merge(
     counts: collections.Counter[str] = collections.Counter()
     beside = corpus.part.with_name
     with contextlib.ExitStack() as stack:
-        exact = stack.enter_context(duplicates.Exact(beside(f"{corpus.part.name}.seen")))
+        exact = stack.enter_context(dedup.Exact(beside(f"{corpus.part.name}.seen")))
         chosen = None
         if characters is not None:
             path = beside(f"{corpus.part.name}.sample")

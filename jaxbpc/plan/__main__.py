@@ -27,7 +27,7 @@ from jaxbpc.errors import InputError
 from jaxbpc.parallel.chips import GIB
 
 if TYPE_CHECKING:  # jax is imported once the flags are read
-    from jaxbpc.estimate import Plan
+    from jaxbpc.plan.estimate import Plan
 
 _CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "generation:shape")
@@ -46,8 +46,8 @@ def main() -> None:
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     from jaxbpc import config as config_lib
-    from jaxbpc import estimate, topology
     from jaxbpc.checkpoint import load, locate
+    from jaxbpc.plan import estimate, topology
 
     if not _TOPOLOGY.value:
         raise InputError("--topology is missing: give generation:shape, e.g. v5e:4x4")

@@ -26,8 +26,9 @@ from jaxbpc import cli
 from jaxbpc.checkpoint import locate
 from jaxbpc.data import compressors, corpora, tokens
 from jaxbpc.errors import InputError
-from jaxbpc.text import duplicates, inputs, overlap
-from jaxbpc.text.tally import Tally, read, tally
+from jaxbpc.prepare import dedup, overlap
+from jaxbpc.prepare.readers import inputs
+from jaxbpc.prepare.tally import Tally, read, tally
 from jaxbpc.utils import paths, processes
 from jaxbpc.utils.files import write_json
 from jaxbpc.utils.progress import Bar
@@ -84,10 +85,10 @@ def check(
     if other is not None:
         limit = overlap.bound(max(_size(this), _size(other)))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        table = stack.enter_context(duplicates.Exact(pathlib.Path(folder) / "seen"))
+        table = stack.enter_context(dedup.Exact(pathlib.Path(folder) / "seen"))
         shared = None
         if other is not None:
-            others = stack.enter_context(duplicates.Exact(pathlib.Path(folder) / "others"))
+            others = stack.enter_context(dedup.Exact(pathlib.Path(folder) / "others"))
             shared = _Shared(others)
             for found in _tallies(other, limit, workers):
                 shared.learn(found)
@@ -112,7 +113,7 @@ def check(
 class _Shared:
     """What a corpus has in common with another, which is learnt first."""
 
-    def __init__(self, documents: duplicates.Exact):
+    def __init__(self, documents: dedup.Exact):
         self._documents = documents
         self._windows = overlap.Windows()
         self.n_documents = self.n_copied = self.n_windows = self.n_shared = 0

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 from markupsafe import Markup
 
-from jaxbpc.page.course import Line
-from jaxbpc.page.figures import Curve, Interval, Spread
+from jaxbpc.report.html.figures import Curve, Interval, Spread
+from jaxbpc.report.html.training_chart import Line
 
 N_COLOURS = 8
 _ROW = 26  # pixels, a row's height

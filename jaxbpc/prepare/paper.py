@@ -22,7 +22,7 @@ from absl import flags
 from jaxbpc import published
 from jaxbpc.data import corpora
 from jaxbpc.errors import InputError
-from jaxbpc.text import writer
+from jaxbpc.prepare import writer
 
 LICENCE = "CC BY-NC-SA 4.0"
 # The paper's sizes are rounded to a million characters.

@@ -5,14 +5,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from jaxbpc import tables
 from jaxbpc.analysis.bootstrap import LEVEL, Estimate
 from jaxbpc.analysis.compare import Comparison, Difference, Ranked
-from jaxbpc.page import course, ledger, svg
-from jaxbpc.page.course import Course, Point
-from jaxbpc.page.figures import Curve, Figures, Interval, Spread
-from jaxbpc.page.texts import Text, visible
-from jaxbpc.tables import WORDS, Table
+from jaxbpc.report import tables
+from jaxbpc.report.html import facts, svg, training_chart
+from jaxbpc.report.html.figures import Curve, Figures, Interval, Spread
+from jaxbpc.report.html.token_views import Text, visible
+from jaxbpc.report.html.training_chart import Course, Point
+from jaxbpc.report.tables import WORDS, Table
 
 _MOST_PAIRS = 45  # of ten runs
 # From where each step of colour goes, in nats a character; the script has them from the page.
@@ -58,30 +58,30 @@ def view(
         "names": names,
         "shown": [*names, *series],
         "keys": [svg.key(i) for i in range(len(names) + len(series))],
-        "headline": course.headline(trained) if trained and is_alone else headline(found),
+        "headline": training_chart.headline(trained) if trained and is_alone else headline(found),
         "level": f"{LEVEL:.0%}",
         "corpora": found.corpora,
         "trained": _trained(trained, len(names)) if trained else None,
         "cutoff": [sheet(table, names, found.corpora) for table in around or []],
         "ranking": [_ranked(i, ranked, found) for i, ranked in enumerate(found.ranking)],
-        "has_weighted": ledger.has_weighted(found),
+        "has_weighted": facts.has_weighted(found),
         "pairs": _pairs(found),
         "n_pairs": len(names) * (len(names) - 1) // 2,
         "notes": [*found.notes, *notes],
         **_intervals(figures, found),
-        "subsets": ledger.subsets(found),
-        "baselines": ledger.baselines(found),
+        "subsets": facts.subsets(found),
+        "baselines": facts.baselines(found),
         "curves": _curves(figures),
         "settled": _settled(found),
         "spreads": _spreads(figures),
         "texts": texts,
         "levels": LEVELS,
         "differences": DIFFERENCES,
-        "speed": ledger.speed(found),
-        "ledger": ledger.ledger(found),
-        "audit": ledger.audit(found),
-        "min_k": ledger.min_k(found),
-        "corpus_notes": ledger.notes(found),
+        "speed": facts.speed(found),
+        "ledger": facts.ledger(found),
+        "audit": facts.audit(found),
+        "min_k": facts.min_k(found),
+        "corpus_notes": facts.notes(found),
     }
 
 
@@ -96,14 +96,16 @@ def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
             series = visible(trained.curves[line.series].name)
             words.append(
                 [
-                    visible(f"{p.name}, {course.where(trained, p)}: {p.value:.4f} {_within(p)}")
+                    visible(
+                        f"{p.name}, {training_chart.where(trained, p)}: {p.value:.4f} {_within(p)}"
+                    )
                     for p in line.points
                 ]
             )
             first, last = line.points[0], line.points[-1]
             said.append(
-                f"{series} from {first.value:.4f} at {course.where(trained, first)} to "
-                f"{last.value:.4f} at {course.where(trained, last)}"
+                f"{series} from {first.value:.4f} at {training_chart.where(trained, first)} to "
+                f"{last.value:.4f} at {training_chart.where(trained, last)}"
             )
         label = visible(f"{name}: bits per character over training: {'; '.join(said)}")
         charts.append((name, svg.course(lines, keys, words, label)))
@@ -114,7 +116,7 @@ def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
         "sheets": [
             (key, dataclasses.replace(sheet(tables.over_training(each), [], corpora), notes=told))
             for i, (key, each) in enumerate(zip(keys, trained.curves, strict=True))
-            for told in [course.notes(trained, i)]
+            for told in [training_chart.notes(trained, i)]
         ],
     }
 
@@ -202,7 +204,7 @@ def _limits(e: Any, form: str = ".4f") -> str:
     if e is None or e.low is None:
         return ""
     join = " to " if "+" in form else "–"
-    return f"{ledger.number(e.low, form)}{join}{ledger.number(e.high, form)}"
+    return f"{facts.number(e.low, form)}{join}{facts.number(e.high, form)}"
 
 
 def _p(value: float) -> str:
@@ -220,15 +222,15 @@ def _ranked(i: int, ranked: Ranked, found: Comparison) -> dict[str, Any]:
         limits = _limits(ranked.corpora.get(name)) or (
             "{:.4f}–{:.4f}".format(*kept) if kept else ""
         )
-        cells.append(Cell(ledger.number(result.bpc if result else None), limits))
+        cells.append(Cell(facts.number(result.bpc if result else None), limits))
     is_best = not i and results.average_bpc is not None and found.is_level
     behind = Cell("best" if is_best else "–")
     if difference:
         behind = _difference(difference)
     return {
         "run": i,
-        "average": Cell(ledger.number(results.average_bpc), _limits(ranked.average)),
-        "weighted": ledger.number(results.weighted_bpc),
+        "average": Cell(facts.number(results.average_bpc), _limits(ranked.average)),
+        "weighted": facts.number(results.weighted_bpc),
         "behind": behind,
         "p": _p(difference.estimate.p_value) if difference else "",
         "cells": cells,
@@ -240,7 +242,7 @@ def _difference(found: Difference | None) -> Cell:
         return Cell("–")
     e = found.estimate
     note = "more than chance" if _sure(e) else "may be chance"
-    return Cell(ledger.number(e.value, "+.4f"), _limits(e, "+.4f"), note)
+    return Cell(facts.number(e.value, "+.4f"), _limits(e, "+.4f"), note)
 
 
 def _pairs(found: Comparison) -> list[dict[str, Any]]:
@@ -283,9 +285,9 @@ def _dot(scale: svg.Scale, x: Interval, ranked: Ranked, name: str) -> tuple:
     """(run, its lane, BPC, limits, full BPC, bits per byte); an average has no last two."""
     result = ranked.run.results.corpora.get(name)
     full = [
-        ledger.number(v) if v else "" for v in (result and result.bpc_full, result and result.bpb)
+        facts.number(v) if v else "" for v in (result and result.bpc_full, result and result.bpb)
     ]
-    return x.run, svg.interval_track(scale, x), ledger.number(x.value), _limits(x), *full
+    return x.run, svg.interval_track(scale, x), facts.number(x.value), _limits(x), *full
 
 
 def _curves(figures: Figures) -> list[dict[str, Any]]:

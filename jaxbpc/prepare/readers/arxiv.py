@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import latex, parts, writer
+from jaxbpc.prepare import parts, writer
+from jaxbpc.prepare.readers import latex
 from jaxbpc.utils import progress
 
 MIN_CHARACTERS = 1000  # covers, notices of withdrawal

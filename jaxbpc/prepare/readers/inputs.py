@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from jaxbpc.errors import InputError
-from jaxbpc.text import decode
+from jaxbpc.prepare.readers import decode
 
 HUB = "hub:"
 # Suffix → kind.

@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jaxbpc.text import parts, writer
+from jaxbpc.prepare import parts, writer
 from jaxbpc.utils import progress
 
 MIN_CHARACTERS = 300

@@ -23,10 +23,10 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # A verb is a module of `text` with FLAGS, its own, and main(the other arguments).
+    # A verb is a module of this package with FLAGS, its own, and main(the other arguments).
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in VERBS:
-        module = importlib.import_module(f"jaxbpc.text.{verb}")
+        module = importlib.import_module(f"jaxbpc.prepare.{verb}")
         cli.run(lambda rest: module.main(rest[1:]), module.__doc__ or "", True, module.FLAGS)
     else:
         cli.run(main, __doc__, positional=True)
