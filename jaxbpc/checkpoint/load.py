@@ -30,7 +30,7 @@ from jaxbpc.parallel import sharding
 from jaxbpc.utils.files import fingerprint
 
 _GROUP_BYTES = 1 << 30  # read at once: what the host holds beside the shards
-_IN_FLIGHT = 16  # sums at a time: many more, and devices that share threads wait for each other
+_IN_FLIGHT = 16  # sums at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,9 @@ def load(
     model = abstract(checkpoint, dtype, mesh, attention, stacked)
     variables = parameters(model)
     hash_sum = _hash_sum(mesh)
+    # CPU devices of a process share threads: several programs with collectives may wait for each
+    # other until XLA aborts the process.
+    in_flight = 1 if mesh.devices.flat[0].platform == "cpu" else _IN_FLIGHT
     digests: dict[str, tuple] = {}
     for group in _groups(checkpoint, _jobs(checkpoint, model)):
         wanted: dict[str, Any] = {}
@@ -139,7 +142,7 @@ def load(
         values = _read(checkpoint, wanted)
         for name, value in values.items():
             digests[name] = (list(value.shape), str(value.dtype), hash_sum(value))
-            if len(digests) % _IN_FLIGHT == 0:
+            if len(digests) % in_flight == 0:
                 jax.block_until_ready(digests[name][2])
         for job in group:
             tensors = [tuple(values.pop(name) for name in fill.tensors) for fill in job.fills]
@@ -149,6 +152,8 @@ def load(
             made: Sequence[jax.Array] = tensors[0]
             if not (job.plain and made[0].sharding == targets[0].sharding):
                 made = assemble(checkpoint.arch, job.fills, targets, tensors, scales)
+                if in_flight == 1:
+                    jax.block_until_ready(made)
             for variable, value in zip(filled, made, strict=True):
                 variable.set_value(value)
         if progress:
