@@ -74,14 +74,14 @@ def work(place: str, model: str, corpus: str, batch: int, run: str) -> None:
     from jaxbpc.run import attempts
 
     seen: list[tuple[float, float]] = []  # after each window: time, resident MiB
-    scored = attempts.Life.scored
+    scored = attempts.Attempt.scored
 
-    def watched(life: attempts.Life) -> None:
-        scored(life)
+    def watched(attempt: attempts.Attempt) -> None:
+        scored(attempt)
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
         seen.append((time.perf_counter(), pages * resource.getpagesize() / 2**20))
 
-    attempts.Life.scored = watched  # type: ignore[method-assign]
+    attempts.Attempt.scored = watched  # type: ignore[method-assign]
 
     config = config_lib.default()
     config.model.path = f"{place}/{model}"

@@ -1,6 +1,6 @@
 """One wrapper for every command: errors → one line on stderr and an exit status.
 
-0 done; 2 the user can mend it; 1 a bug (traceback); 75 stopped, everything kept.
+0 done; 2 an error that the user can fix; 1 a bug (traceback); 75 stopped, everything kept.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from jaxbpc.errors import (
 )
 from jaxbpc.utils import progress
 
-_TOLD = "told to end by a signal"
+_TERMINATED = "terminated by SIGTERM"
 
 
 def run(
@@ -44,7 +44,7 @@ def run(
       own: the command's flags; None: those of the process.
     """
     signal.signal(signal.SIGTERM, _terminated)
-    sys.unraisablehook = _told_again
+    sys.unraisablehook = _resend_signal
     absl_logging.set_verbosity(absl_logging.ERROR)
     with ended():
         if any(arg in ("--help", "-h", "-help") for arg in sys.argv[1:]):
@@ -58,7 +58,7 @@ def run(
 
 @contextlib.contextmanager
 def ended() -> Iterator[None]:
-    """Ends the process as the status says where its body fails; secrets are not told."""
+    """Turns an exception of its body into a message and an exit status; hides secrets."""
     try:
         yield
     except (InputError, NumberError) as e:
@@ -130,10 +130,10 @@ def _parse(argv: list[str], own: flags.FlagValues | None = None) -> list[str]:
 
 def _terminated(number: int, frame: Any) -> NoReturn:
     """SIGTERM ends a command as Ctrl-C does; the scoring loop has a handler of its own."""
-    raise KeyboardInterrupt(_TOLD)
+    raise KeyboardInterrupt(_TERMINATED)
 
 
-def _told_again(unraisable: Any) -> None:
+def _resend_signal(unraisable: Any) -> None:
     """Sends a signal again whose exception was lost: where it came, none can be raised.
 
     So in callbacks of the garbage collector, as JAX has one, and where objects are deleted.
@@ -142,7 +142,7 @@ def _told_again(unraisable: Any) -> None:
     if not isinstance(lost, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
-    number = signal.SIGTERM if str(lost) == _TOLD else signal.SIGINT
+    number = signal.SIGTERM if str(lost) == _TERMINATED else signal.SIGINT
     again = threading.Timer(0.1, os.kill, (os.getpid(), number))  # once that has returned
     again.daemon = True
     again.start()

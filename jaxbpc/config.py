@@ -84,10 +84,10 @@ def of_size(paths: dict[str, str], size: str) -> config_dict.ConfigDict:
     """The default config of one model of a family: `paths` has the hub id of each size.
 
     Raises:
-      ValueError: no such size; those that there are are told.
+      ValueError: unknown size; the message lists the sizes.
     """
     if size not in paths:
-        raise ValueError(f"{size!r} is none of its sizes: give one of {', '.join(paths)}")
+        raise ValueError(f"unknown size {size!r}; choose one of {', '.join(paths)}")
     config = default()
     config.model.path = paths[size]
     return config

@@ -111,8 +111,8 @@ def _without(argv: list[str], name: str) -> list[str]:
 
 def _fault(error: BaseException, file: str) -> str:
     """What is wrong, and where in the config file, in one line."""
-    told = "".join(traceback.format_exception(error)) + str(error)
-    places = re.findall(r'File "([^"]+)", line (\d+)', told)
+    printed = "".join(traceback.format_exception(error)) + str(error)
+    places = re.findall(r'File "([^"]+)", line (\d+)', printed)
     lines = [n for name, n in places if os.path.abspath(name) == os.path.abspath(file)]
     where = f"{file}, line {lines[-1]}" if lines else file
     if isinstance(error, SystemExit):
@@ -135,4 +135,4 @@ def _fault(error: BaseException, file: str) -> str:
         return f"{' '.join(text.split())}: see --help"
     else:
         cause = f"{type(error).__name__}: {getattr(error, 'msg', text)}"
-    return f"{where}: {cause}: mend the file, or what is given to it; see --help"
+    return f"{where}: {cause}: fix the file, or what is given to it; see --help"

@@ -1,4 +1,4 @@
-"""What the user can mend, as exceptions. `cli.py` prints them as one line and exits with 2.
+"""What the user can fix, as exceptions. `cli.py` prints them as one line and exits with 2.
 
 Messages quote files of strangers and errors of libraries: what they say is shown without control
 characters, without secrets, and not at any length.
@@ -28,7 +28,7 @@ COPIES: dict[str, str] = {}
 
 
 class InputError(Exception):
-    """A fault in a file, field or flag that the user can mend.
+    """A fault in a file, field or flag that the user can fix.
 
     The message is one line: it names the file, row or field, the cause, and the remedy.
     """

@@ -73,7 +73,7 @@ def _series(workdir: str) -> None:
     if failed:
         names = ", ".join(checkpoint.name for checkpoint in failed)
         raise InputError(
-            f"{len(failed)} of {len(found)} checkpoints failed ({names}): mend what is said above "
+            f"{len(failed)} of {len(found)} checkpoints failed ({names}): fix what is said above "
             "and start the same command again, the others are kept"
         )
 

@@ -90,7 +90,7 @@ def recognise(run: runs.Run, name: str | None = None) -> tuple[published.Model, 
     """(the published model of a run, how it was recognised).
 
     Raises:
-      InputError: none or several; those that come near are told.
+      InputError: no model or several match; the message names the nearest.
     """
     if name is not None:
         if model := _by_name(name):

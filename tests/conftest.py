@@ -86,7 +86,7 @@ def without_a_model():
 
 @pytest.fixture
 def refused(capsys):
-    """Asserts that a call ends as the commands do for what the user can mend."""
+    """Asserts that a call ends as the commands do for what the user can fix."""
 
     def check(call, *words):
         with pytest.raises(SystemExit) as end, cli.ended():

@@ -111,5 +111,5 @@ def write_scored_run(
         )
         record = Record.open_or_create(folder / name, settings, stream)
         record.write(0, nll)
-        record.rest()
+        record.seal()
     return write_results(folder, entries, **fields)

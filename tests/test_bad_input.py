@@ -1,4 +1,4 @@
-"""Every fault that a user can mend, through the command: exit 2, one line, the culprit named."""
+"""Every fault that a user can fix, through the command: exit 2, one line, the culprit named."""
 
 import json
 import os

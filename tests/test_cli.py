@@ -60,7 +60,7 @@ def test_stdout_that_takes_nothing(where):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("SIGTERM", "told to end by a signal"), ("SIGINT", "interrupted")]
+    ("name", "reason"), [("SIGTERM", "terminated by SIGTERM"), ("SIGINT", "interrupted")]
 )
 def test_a_signal_in_the_garbage_collector_is_not_lost(name, reason):
     done = run(LOST.format(name))

@@ -43,7 +43,7 @@ def test_help_waits_for_no_large_library(module):
     [
         (["jaxbpc.main"], "--config is missing"),
         (["jaxbpc.main", "--config=absent.py"], "absent.py"),
-        (["jaxbpc.main", "--config=configs/llama.py:9b"], "none of its sizes"),
+        (["jaxbpc.main", "--config=configs/llama.py:9b"], "unknown size '9b'"),
         (["jaxbpc.main", "--nonsense"], "nonsense"),
         (["jaxbpc.main", "--config=configs/llama.py", "word"], "'word' is no flag"),
         (["jaxbpc.convert", "gguf", "absent.gguf", "out"], "absent.gguf does not exist"),

@@ -339,7 +339,7 @@ def check_reader(place, want, path, where):
 
 
 def test_damage_through_the_command(place, want):
-    """Exit status 2 and one line for what cannot be mended; a warning and 0 for the rest."""
+    """Exit status 2 and one line for what cannot be fixed; a warning and 0 for the rest."""
     assert command(place, "run") == (0, [])
     chunk = place / "run" / "text" / "nll" / "c" / "0"
     chunk.write_bytes(chunk.read_bytes()[:-1])

@@ -83,7 +83,7 @@ def test_names_of_tensors_do_not_reach_the_terminal_as_they_stand(refused, good_
     name = "\x1b[2J\r\u202e" + "x" * 10_000
     (tmp_path / headers.SINGLE).write_bytes(header({name: tensor(0, 8)}, bytes(8)))
     line = refused(lambda: load.open_checkpoint(tmp_path), "missing: model.embed_tokens.weight")
-    assert "mend config.json" in line
+    assert "fix config.json" in line
 
 
 # An index of safetensors files.

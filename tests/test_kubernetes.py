@@ -97,7 +97,7 @@ def on_exit(document, status):
 @each_file
 def test_what_ends_a_job_and_what_restarts_it(path):
     document = jobset(path)
-    assert on_exit(document, 2) == "FailJobSet"  # the user must mend something
+    assert on_exit(document, 2) == "FailJobSet"  # the user must fix something
     assert on_exit(document, 1) == "FailJobSet"  # a bug
     assert on_exit(document, 75) == "RestartJobSet"  # stopped, or another host lost
     assert on_exit(document, 137) == "RestartJobSet"  # killed

@@ -16,7 +16,7 @@ def work(piece, argument):
     if piece == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if piece == "bad":
-        raise InputError("piece 'bad': mend it")
+        raise InputError("piece 'bad': fix it")
     return piece * 2 + argument
 
 
@@ -39,7 +39,7 @@ def test_results_come_in_order_and_pieces_are_not_read_far_ahead(workers):
 def test_a_worker_that_dies_or_refuses():
     with pytest.raises(InputError, match=r"a worker was killed.*--workers"):
         list(processes.ordered(work, [1, "die", 2], 0, 2))
-    with pytest.raises(InputError, match="piece 'bad': mend it"):
+    with pytest.raises(InputError, match="piece 'bad': fix it"):
         list(processes.ordered(work, [1, "bad", 2], 0, 2))
 
 

@@ -145,7 +145,7 @@ def test_chunks_of_a_record_at_rest_that_changed_places(record):
     n = 3 * 65_536
     record = Record.open_or_create(record.folder.with_name("long"), SETTINGS, stream(n))
     record.write(1, loss(1, 2 * 65_536 + 100))
-    record.rest()
+    record.seal()
     chunks = [record.folder / "nll" / "c" / str(i) for i in range(2)]
     data = [chunk.read_bytes() for chunk in chunks]
     for chunk, other in zip(chunks, data[::-1], strict=True):
@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_kept(record):
     chunk = record.folder / "nll" / "c" / "0"
     chunk.unlink()
     chunk.symlink_to("/proc/self/mem")
-    with pytest.raises(InputError, match=rf"{record.folder}: .*Errno 5\] Input/output error.*mend"):
+    with pytest.raises(InputError, match=rf"{record.folder}: .*Errno 5\] Input/output error.*fix"):
         Record.open_or_create(record.folder, SETTINGS, stream())
     assert chunk.is_symlink()
 

@@ -265,8 +265,8 @@ def test_failed_ones_are_marked_and_not_fitted(tmp_path, caplog):
 def test_one_that_tells_no_tokens_is_not_fitted(tmp_path, caplog):
     folder = write_curve(tmp_path / "s", {1: 0.9, None: 0.5, 3: 0.6})
     assert [c.x for c in scaling_points.read([folder], "tokens", "python")] == [1e6, 3e6]
-    assert "latest is left out: it does not tell the tokens" in caplog.text
-    with pytest.raises(InputError, match="does not tell the flops"):
+    assert "latest is left out: it does not report the tokens" in caplog.text
+    with pytest.raises(InputError, match="does not report the flops"):
         scaling_points.read([folder], "flops", "python")
 
 
@@ -585,7 +585,7 @@ def test_the_curve_of_a_series_that_grows(tmp_path):
         4e8,
         2e9,
     ]
-    with pytest.raises(InputError, match="does not tell the flops"):
+    with pytest.raises(InputError, match="does not report the flops"):
         scaling_points.read([str(tmp_path / "s")], "flops", "python")
 
 

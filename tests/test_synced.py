@@ -10,16 +10,16 @@ import pytest
 
 PROGRAM = """
 import pathlib, sys
-from jaxbpc.run import attempts as lives
+from jaxbpc.run import attempts
 from jaxbpc.run.record import Record
 from test_record import SETTINGS, N, loss, stream
 
 workdir = pathlib.Path(sys.argv[1])
-with lives.locked(workdir):
+with attempts.locked(workdir):
     record = Record.open_or_create(workdir / "text", SETTINGS, stream())
     for first in range(1, N, 999):
         record.write(first, loss(first, min(first + 999, N)))
-    record.rest()
+    record.seal()
 """
 
 

@@ -34,7 +34,7 @@ from jaxbpc.run.record import Record
 from jaxbpc.run.results import CorpusResult
 
 K_PERCENT = 20
-_MAX_MONTHS = 36  # of more, years are told
+_MAX_MONTHS = 36  # of more, years are shown
 
 
 def min_k(nll: np.ndarray, documents: np.ndarray, n_bos: int) -> np.ndarray:
@@ -83,8 +83,8 @@ def added(result: CorpusResult, record: Record) -> CorpusResult:
     known = values[~np.isnan(values)]
     if not len(known):
         return result
-    told = {"k_percent": K_PERCENT, "mean_log_prob": math.fsum(known) / len(known)}
-    return dataclasses.replace(result, min_k=told | {"documents": len(known)})
+    summary = {"k_percent": K_PERCENT, "mean_log_prob": math.fsum(known) / len(known)}
+    return dataclasses.replace(result, min_k=summary | {"documents": len(known)})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ The complications: nats are float32 a token and are added exactly (`math.fsum`),
 not depend on machine, batch or order. The reference number scores whole windows only but counts
 the characters of every document; the full number scores every token but the first. Bytes give bits
 per byte beside it. A beginning-of-sequence token that the tokenizer puts before each document is a
-scored target of no characters: its share is told apart. A number that is right as a sum may still
-be of the wrong model, tokenizer or text: what gives that away is said in a note.
+scored target of no characters: its share is reported separately. A sum that is right may still be
+of the wrong model, tokenizer or text: notes report the signs of that.
 Source: arXiv 2404.09937, section 3; `code/evaluation/main.py` of its repository.
 """
 

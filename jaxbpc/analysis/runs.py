@@ -42,11 +42,11 @@ class Run:
           InputError: it is gone, damaged, or not the one that the results were derived from.
         """
         found = bootstrap.read(Record.open(self.folder / corpus))
-        told = self.results.corpora[corpus].nats_full
-        if told is None or not math.isclose(found.nats.sum(), told, rel_tol=1e-6):
+        reported = self.results.corpora[corpus].nats_full
+        if reported is None or not math.isclose(found.nats.sum(), reported, rel_tol=1e-6):
             raise InputError(
                 f"{self.folder / corpus}: the record adds up to {found.nats.sum():.6g} nats, "
-                f"results.json has {told}: start the run's command again to mend it"
+                f"results.json has {reported}: start the run's command again to fix it"
             )
         return found
 
@@ -157,9 +157,9 @@ def unlike_settings(found: list[Run], who: str) -> list[str]:
         for run in found:
             by_value.setdefault(of(run), []).append(run.name)
         if len(by_value) > 1:
-            told = "; ".join(f"{value}: {_few(names)}" for value, names in by_value.items())
+            groups = "; ".join(f"{value}: {_few(names)}" for value, names in by_value.items())
             notes.append(
-                f"the {who} have not the same {what} ({told}): differences are also the {what}'s"
+                f"the {who} have not the same {what} ({groups}): differences are also the {what}'s"
             )
     return notes
 

@@ -47,12 +47,12 @@ def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     for folder in folders:
         path = bucket.copy(folder) if paths.is_remote(folder) else _path(folder)
         inside = sorted(path.glob("*/results.json")) if path.is_dir() else []
-        told = (path / FILE).exists()
-        if (path / "results.json").exists() or not (inside or told):
+        is_series = (path / FILE).exists()
+        if (path / "results.json").exists() or not (inside or is_series):
             others.append(folder)
             continue
         curve = _read(path, [p.parent for p in inside])
-        if told or all(any(trained(run, x) is not None for x in _X) for run in curve.runs):
+        if is_series or all(any(trained(run, x) is not None for x in _X) for run in curve.runs):
             curves.append(curve)
         else:
             others += [str(p.parent) for p in inside]
@@ -64,8 +64,8 @@ def _path(folder: str) -> pathlib.Path:
 
 
 def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
-    told = entries(path)
-    errors = {c["name"]: c["error"] for c in told if c["state"] == "failed" or c["error"]}
+    listed = entries(path)
+    errors = {c["name"]: c["error"] for c in listed if c["state"] == "failed" or c["error"]}
     found = []
     for run in runs.read(list(map(str, inside))):
         name = run.folder.name
@@ -78,11 +78,11 @@ def _read(path: pathlib.Path, inside: list[pathlib.Path]) -> Curve:
         names = ", ".join(run.folder.name for run in failed)
         notes.append(f"{names}: the numbers shown are of an earlier scoring")
     have = {run.folder.name for run in found}
-    waiting = [c["name"] for c in told if c["state"] in ("running", "waiting")]
+    waiting = [c["name"] for c in listed if c["state"] in ("running", "waiting")]
     waiting = [name for name in waiting if name not in have]
     if waiting:
         n = len(found) - len(failed)
-        notes.append(f"{n} of {len(told)} are scored; to come: {', '.join(waiting)}")
+        notes.append(f"{n} of {len(listed)} are scored; to come: {', '.join(waiting)}")
     made = Curve(path.resolve().name, found, notes, frozenset(run.name for run in failed))
     return dataclasses.replace(made, notes=[*unlike(made), *notes])
 

@@ -74,7 +74,7 @@ def _read_index(index: pathlib.Path) -> dict[str, str]:
     """Tensor name → file name. Files outside of the folder are refused."""
     named = strict_json.json_file(index).get("weight_map")
     if not isinstance(named, dict):
-        raise InputError(f"{index}: no readable `weight_map`: mend the file")
+        raise InputError(f"{index}: no readable `weight_map`: fix the file")
     for file in set(map(str, named.values())):
         if not re.fullmatch(r"[^/\\\0]+\.safetensors", file):
             raise InputError(f"{index}: {file!r} is no safetensors file of this folder")

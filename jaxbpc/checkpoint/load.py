@@ -90,7 +90,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     architectures = config.get("architectures")
     named = str(architectures[0]) if isinstance(architectures, list) and architectures else kind
     if not re.fullmatch(r"[\w.-]{1,100}", named, re.ASCII):  # it goes into the results as it stands
-        raise InputError(f"{where}: `architectures` has {named[:100]!r}: mend the file")
+        raise InputError(f"{where}: `architectures` has {named[:100]!r}: fix the file")
     model = Decoder(arch, jnp.float32, "xla", own_head)
     wanted = {name: p.get_value().shape for name, p in parameters(model).items()}
     fills = mapping.fills(folder, family, arch, wanted, tensors)

@@ -32,7 +32,7 @@ def resolve(path: str, revision: str | None = None, weights: bool = True) -> pat
       weights: False fetches the tokenizer alone.
 
     Raises:
-      InputError: neither a folder nor a hub id that can be had; the remedy is told.
+      InputError: neither a folder nor a hub id that can be downloaded; says what to do.
     """
     if is_remote(path):
         return _remote(path, weights)
@@ -74,7 +74,7 @@ def hub_commits(path: str) -> dict[str, str]:
 
     try:
         refs = huggingface_hub.list_repo_refs(path)
-    except Exception as e:  # as in `resolve`; whoever downloads it is told
+    except Exception as e:  # as in `resolve`; a download reports it
         log.warning("%s: whether it changed on the hub is not known (%s)", path, short(e))
         return {}
     return {ref.name: ref.target_commit for ref in [*refs.branches, *refs.tags]}

@@ -1,8 +1,8 @@
 """Which tensors of a checkpoint fill which parameters: a family's table, spelt out and checked.
 
 A family's NAMES has patterns: {l} stands for each layer, {e} for each expert (or head). Every
-tensor is used once and every parameter filled once; what does not fit is told in one error, before
-a byte of weights is read.
+tensor is used once and every parameter filled once; all faults are reported in one error,
+before a byte of weights is read.
 """
 
 import dataclasses
@@ -171,6 +171,6 @@ def refuse(folder: pathlib.Path, missing, extra, misshapen) -> None:
             faults.append(f"{what}: {', '.join(names[:20])}{more}")
     if faults:
         raise InputError(
-            f"{folder}: its tensors are not those of config.json ({'; '.join(faults)}): mend "
+            f"{folder}: its tensors are not those of config.json ({'; '.join(faults)}): fix "
             "config.json or download the weights again"
         )

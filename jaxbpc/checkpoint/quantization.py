@@ -38,7 +38,7 @@ def check(config: Mapping[str, Any], where: str, packed: bool) -> None:
         return
     where = f"{where}: `quantization_config`"
     if not isinstance(given, Mapping):
-        raise InputError(f"{where} is {given!r}: it is an object, mend the file")
+        raise InputError(f"{where} is {given!r}: it is an object, fix the file")
     fields = Fields(given, where)
     method = fields.choice("quant_method", ("fp8", "mxfp4") if packed else ("fp8",), "none")
     # The tensors themselves tell which are quantised.

@@ -89,7 +89,7 @@ def _copied(path: Any) -> pathlib.Path:
         os.replace(unfinished, copy)
         return copy
     except Exception as e:  # as above
-        raise InputError(f"{path}: cannot be copied ({short(e)}): mend that, or bring it here")
+        raise InputError(f"{path}: cannot be copied ({short(e)}): fix that, or bring it here")
 
 
 def file_sha256(path: pathlib.Path) -> str:
@@ -161,7 +161,7 @@ def document(
     except UnicodeEncodeError as e:
         raise jsonl.RowError(
             f"{where}: the text has half a surrogate pair ({e.reason}): it is not "
-            "Unicode text, mend or remove the row",
+            "Unicode text, fix or remove the row",
             "not_unicode",
         )
     return Document(text, n_bytes, row, subset, _ordinal(value))
@@ -199,13 +199,13 @@ class Template:
             if field is None:
                 continue
             if field not in row:
-                message = f"{where}: the row has no `{field}`: add it, or mend the template"
+                message = f"{where}: the row has no `{field}`: add it, or fix the template"
                 raise jsonl.RowError(message, "no_text")
             value = row[field]
             if not isinstance(value, str):
                 if field == self.key or not isinstance(value, int | float):
                     raise jsonl.RowError(
-                        f"{where}: `{field}` is {type(value).__name__}, not a string: mend the row",
+                        f"{where}: `{field}` is {type(value).__name__}, not a string: fix the row",
                         "no_text",
                     )
                 value = str(value)

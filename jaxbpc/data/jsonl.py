@@ -101,7 +101,7 @@ def elements(file: IO[bytes], path: pathlib.Path, most_bytes: int) -> Iterator[t
     text.take("]")
     if text.peek():
         raise RowError(
-            f"{path}: there is more after the end of its array: mend the file", "not_json"
+            f"{path}: there is more after the end of its array: fix the file", "not_json"
         )
 
 
@@ -126,7 +126,7 @@ class _Text:
         if found != wanted:
             what = f"{found!r} stands" if found else "it ends"
             raise RowError(
-                f"{self._path}: not JSON ({what} where {wanted!r} must): mend the file", "not_json"
+                f"{self._path}: not JSON ({what} where {wanted!r} must): fix the file", "not_json"
             )
         self._at += 1
 
@@ -184,4 +184,4 @@ def _not_json(where: str, e: Exception) -> RowError:
         reason = f"not JSON (column {e.colno}: {e.msg})"
     else:
         reason = f"cannot be read as JSON ({str(e)[:160] or type(e).__name__})"
-    return RowError(f"{where}: {reason}: mend the line", "not_json")
+    return RowError(f"{where}: {reason}: fix the line", "not_json")

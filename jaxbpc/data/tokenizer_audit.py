@@ -46,7 +46,7 @@ class Audit:
             self._count("special", np.isin(body, self._special).sum(), document.row)
 
     def to_json(self) -> dict[str, Any]:
-        """The counts, None where it cannot be told; rows count from 0, None where there is none."""
+        """The counts, None if unknown; rows count from 0, None where there is none."""
         return {
             "documents_not_restored": self._counts["not_restored"] if self._decodes else None,
             "first_row_not_restored": self._first_rows.get("not_restored"),

@@ -114,7 +114,7 @@ def check_memory(layout: Layout, arch: Arch, own_head: bool, block_size: int) ->
             f"{layout.batch_per_device} window(s) of {block_size} tokens a step, {what} has "
             f"{memory / 1e9:,.1f} GB: give more devices to --config.mesh.fsdp, a smaller "
             "--config.batch_per_device or --config.window.block_size, "
-            "--config.model.dtype=bfloat16, or mend the sizes in config.json"
+            "--config.model.dtype=bfloat16, or fix the sizes in config.json"
         )
 
 

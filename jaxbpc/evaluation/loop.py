@@ -65,7 +65,7 @@ def run(
       shared: what this run takes over from those before it, and leaves to those after it.
 
     Raises:
-      InputError: what the user can mend.
+      InputError: what the user can fix.
       NumberError: a number that would be wrong.
       Stopped: a signal ended it; the same call goes on.
     """
@@ -97,16 +97,16 @@ def run(
         with distributed.together("opening the record"):
             if distributed.is_writer():
                 records = _open_records(folder, job, what)
-            life = _begin_life(folder, job, records)
+            attempt = _begin_attempt(folder, job, records)
         scoring = time.monotonic()
-        with _put_to_rest(records, life):
-            n_scored = _score_all(job, loaded, records, life, tracker)
+        with _sealed(records, attempt):
+            n_scored = _score_all(job, loaded, records, attempt, tracker)
         ended = time.monotonic()
         results = None
         with distributed.together("reducing the record"):
             if distributed.is_writer():
-                speed = _speed(job, loaded, life, n_scored, ended - scoring, ended - started)
-                results = _results(config, job, loaded, what, records, life, speed)
+                speed = _speed(job, loaded, attempt, n_scored, ended - scoring, ended - started)
+                results = _results(config, job, loaded, what, records, attempt, speed)
                 results = _with_baselines(results, compressors, folder / "results.json")
                 tracker.results(results)
         return Results.from_json(distributed.json_from_writer(results and results.to_json()))
@@ -163,8 +163,8 @@ def _open_records(workdir: pathlib.Path, job: Job, identity: dict) -> dict[str, 
 def _weights_of_done(workdir: pathlib.Path, job: Job) -> str | None:
     """The weights' fingerprint where nothing is left to score of a checkpoint as it still is.
 
-    Loading would tell the same and take minutes. None: it must be loaded, also where a record is
-    at fault, which opening it for this run mends or tells.
+    Loading would give the same and take minutes. None: it must be loaded, also where a record is
+    damaged: opening it for this run repairs it or reports it.
     """
     weights = set()
     try:
@@ -183,8 +183,8 @@ def _weights_of_done(workdir: pathlib.Path, job: Job) -> str | None:
     return weights.pop() if len(weights) == 1 else None
 
 
-def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> attempts.Life:
-    """Writes down that this life has begun, and what the one before it did until it was killed."""
+def _begin_attempt(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> attempts.Attempt:
+    """Logs that this attempt has begun, and what the one before it scored until it was killed."""
     plans = job.plans
     done = sum(plans[n].n_all_windows - len(r.undone(plans[n])) for n, r in records.items())
     about = {
@@ -194,31 +194,31 @@ def _begin_life(workdir: pathlib.Path, job: Job, records: dict[str, Record]) -> 
         "files": job.files,
         "commit": locate.commit_of(job.checkpoint.folder),
     }
-    return attempts.Life(workdir if distributed.is_writer() else None, about, done)
+    return attempts.Attempt(workdir if distributed.is_writer() else None, about, done)
 
 
 @contextlib.contextmanager
-def _put_to_rest(records: dict[str, Record], life: attempts.Life) -> Iterator[None]:
+def _sealed(records: dict[str, Record], attempt: attempts.Attempt) -> Iterator[None]:
     """Seals what the body wrote, also where a signal ended it; a fault leaves it as it is."""
 
-    def rest() -> None:
+    def seal() -> None:
         for record in records.values():
-            record.rest()
-        life.save()
+            record.seal()
+        attempt.save()
 
     try:
         yield
     except Stopped:
-        rest()
+        seal()
         raise
-    rest()
+    seal()
 
 
 def _score_all(
     job: Job,
     loaded: Loaded,
     records: dict[str, Record],
-    life: attempts.Life,
+    attempt: attempts.Attempt,
     tracker: Tracker,
 ) -> int:
     """Scores what the records lack; returns the number of tokens. Raises Stopped by a signal."""
@@ -240,7 +240,7 @@ def _score_all(
         def keep(name: str, index: int, values: np.ndarray) -> None:
             nonlocal n_tokens
             n_tokens += _keep_window(job, name, records.get(name), index, values)
-            life.scored()
+            attempt.scored()
             tracker.scored()
             bar.update()
 
@@ -323,9 +323,9 @@ def _keep_window(job: Job, name: str, record: Record | None, index: int, values:
     return window.n_scored
 
 
-def _speed(job: Job, loaded: Loaded, life, n_tokens: int, score_s: float, wall_s: float) -> dict:
-    """Seconds of this life's parts, and rates of its scoring; None where nothing was scored."""
-    n = life.n_scored
+def _speed(job: Job, loaded: Loaded, attempt, n_tokens: int, score_s: float, wall_s: float) -> dict:
+    """Seconds of this attempt's parts, and rates of its scoring; None where nothing was scored."""
+    n = attempt.n_scored
     return {
         "wall_s": round(wall_s, 3),
         "load_s": round(loaded.load_s, 3),
@@ -336,7 +336,7 @@ def _speed(job: Job, loaded: Loaded, life, n_tokens: int, score_s: float, wall_s
     }
 
 
-def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Results:
+def _results(config, job: Job, loaded: Loaded, what, records, attempt, speed) -> Results:
     """Everything derived from the records. Raises NumberError where they are not the plan's."""
     entries = {name: _corpus(job, name, records[name]) for name in job.streams}
     arch = job.checkpoint.arch
@@ -356,7 +356,7 @@ def _results(config, job: Job, loaded: Loaded, what, records, life, speed) -> Re
         },
         corpora=entries,
         average_bpc=metrics.average_bpc(entry.bpc for entry in entries.values()),
-        runs=life.all_lives(),
+        runs=attempt.all_attempts(),
         speed=speed,
         config=json.loads(config.to_json_best_effort()),
         environment=_environment(),

@@ -1,6 +1,6 @@
 """All that a run needs before its first step: read, checked, chosen; then loaded and compiled.
 
-A `Job` is everything but the weights, so that what the user can mend shows before they are read.
+A `Job` is everything but the weights, so that what the user can fix shows before they are read.
 """
 
 import concurrent.futures
@@ -70,7 +70,7 @@ class Loaded:
 class Shared:
     """What runs of models that are alike have in common.
 
-    steps: compiled, by what they are of. tracker: where numbers are told; None: each run's own.
+    steps: compiled, by what they are of. tracker: of the series; None: each run makes its own.
     """
 
     steps: dict[Hashable, dict[int, jax.stages.Compiled]] = dataclasses.field(default_factory=dict)
@@ -81,7 +81,7 @@ class Shared:
 def tracked(
     settings: config_lib.Settings, folder: pathlib.Path, shared: Shared | None = None
 ) -> Iterator[tracking.Tracker]:
-    """Where a run's numbers are told: the series' tracker, or its own; the writer's alone."""
+    """The tracker that logs a run: the series', or its own; only the writer logs."""
     if shared and shared.tracker:
         yield shared.tracker
     elif distributed.is_writer():

@@ -194,8 +194,8 @@ def keep_freed_memory(steps: Iterable[jax.stages.Compiled]) -> None:
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "malloc_trim"):  # glibc's own, as are the names of the options
         least, most = _OWN_MAPPING_BYTES
-        told = [step.memory_analysis() for step in steps]
-        smallest = min((memory.temp_size_in_bytes for memory in told if memory), default=most)
+        analyses = [step.memory_analysis() for step in steps]
+        smallest = min((memory.temp_size_in_bytes for memory in analyses if memory), default=most)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(_M_MMAP_THRESHOLD, min(max(smallest, least), most))
         libc.malloc_trim(0)

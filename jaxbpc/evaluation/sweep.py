@@ -1,7 +1,7 @@
 """Checkpoints of one training, scored one after the other: compiled once, tokenised once.
 
 Each has a workdir of its own, a folder in the series'. One that is done is not loaded again; one
-that fails is named, and the rest goes on. `series.json` tells how far it is, while it is.
+that fails is named, and the rest goes on. `series.json` logs its progress.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Checkpoint:
 
     def to_json(self) -> dict[str, Any]:
         """Its entry in `series.json`."""
-        step, seen = _told(self.config)
+        step, seen = _training_of(self.config)
         return {
             "name": self.name,
             "step": step,
@@ -207,8 +207,8 @@ def _common_end(patterns: list[tuple[str, ...]]) -> int:
     """
     n = 0
     for ends in zip(*(reversed(parts[1:]) for parts in patterns), strict=False):
-        told = training_progress.of_name(ends[0]) != (None, None)
-        if len(set(ends)) > 1 or told or re.search(r"[*?\[]", ends[0]):
+        has_step = training_progress.of_name(ends[0]) != (None, None)
+        if len(set(ends)) > 1 or has_step or re.search(r"[*?\[]", ends[0]):
             break
         n += 1
     return n
@@ -249,8 +249,8 @@ def _is_unfinished(name: str) -> bool:
     return name.startswith(".") or "-tmp-" in name
 
 
-def _told(config) -> tuple[int | None, float | None]:
-    """(step, tokens) of a checkpoint, as its results will tell."""
+def _training_of(config) -> tuple[int | None, float | None]:
+    """(step, tokens) of a checkpoint, as its results will report."""
     found = training_progress.of(config_lib.validate(config), 0.0)
     return found["step"], found["tokens"]
 
@@ -258,8 +258,8 @@ def _told(config) -> tuple[int | None, float | None]:
 def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
     """Whether a checkpoint's results are those that scoring it again would give.
 
-    Told without loading it, by its files or by its revision's commit on the hub; one in a bucket,
-    whose files do not tell, is loaded and compared.
+    Decided without loading it, by its files or by its revision's commit on the hub. A checkpoint
+    in a bucket has neither: it is loaded and compared.
     """
     settings = config_lib.validate(config)
     path = folder / "results.json"
@@ -271,16 +271,16 @@ def _is_done(config, folder: pathlib.Path, sha256: dict[str, str]) -> bool:
         return False
     want = json.loads(config.to_json_best_effort())
     groups = ("model", "training", "data", "window")
-    told = [have.config.get(group) for group in groups]
-    told += [{name: result.corpus_sha256 for name, result in have.corpora.items()}]
-    told += [have.model["tokenizer_fingerprint"], have.model["dtype"]]
+    before = [have.config.get(group) for group in groups]
+    before += [{name: result.corpus_sha256 for name, result in have.corpora.items()}]
+    before += [have.model["tokenizer_fingerprint"], have.model["dtype"]]
     now = [want[group] for group in groups] + [sha256]
     now += [tokens.tokenizer_fingerprint(tokenizer_folder(settings))]
     now += [str(layout.dtype_on(settings.model_dtype, jax.devices()[0]))]
     last = have.runs[-1] if have.runs else {}
-    told += [last.get("files"), last.get("commit")]
-    # A hub need not be in reach, nor its files here: what is not known is taken as told.
+    before += [last.get("files"), last.get("commit")]
+    # The hub may be offline and its files not here: what is unknown counts as unchanged.
     revision = settings.model_revision or "main"
     now += [locate.files_state(settings.model_path) or last.get("files")]
     now += [locate.hub_commits(settings.model_path).get(revision, last.get("commit"))]
-    return told == now
+    return before == now

@@ -20,7 +20,7 @@ from jaxbpc.run.results import Results
 log = logging.getLogger(__name__)
 
 _EVERY_S = 10.0
-# (values by name, what they are told over, where they are on it): 'step' or 'windows'.
+# (values by name, axis, position on it): 'step' or 'windows'.
 Sink = Callable[[dict[str, float], str, int], None]
 
 
@@ -34,16 +34,16 @@ class Tracker:
     def __init__(self, sinks: dict[str, Sink] | None = None):
         self._sinks = dict(sinks or {})
         self._n_windows = 0
-        self._told: tuple[int, float] | None = None  # windows and time when the rate was told
+        self._last: tuple[int, float] | None = None  # windows and time of the last rate
 
     def scored(self) -> None:
-        """One more window is scored; the rate is told every few seconds."""
+        """One more window is scored; the rate is logged every few seconds."""
         self._n_windows += 1
         now = time.monotonic()
-        before, then = self._told = self._told or (self._n_windows, now)
+        before, then = self._last = self._last or (self._n_windows, now)
         if self._sinks and now - then > _EVERY_S:
             rate = (self._n_windows - before) / (now - then)
-            self._told = (self._n_windows, now)
+            self._last = (self._n_windows, now)
             self._tell({"progress/windows_per_s": rate}, "windows", self._n_windows)
 
     def results(self, results: Results) -> None:

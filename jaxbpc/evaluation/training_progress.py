@@ -1,4 +1,4 @@
-"""How far a checkpoint was trained: step, tokens seen, FLOPs, as told or as its name says.
+"""How far a checkpoint was trained: step, tokens, FLOPs, from the config or its name.
 
 Metadata only: no number depends on it. Power laws and curves over training are drawn from it.
 """

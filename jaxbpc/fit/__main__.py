@@ -95,8 +95,8 @@ def power(sources: list[str]) -> None:
     found = scaling_points.read(sources, _X.value, _CORPUS.value)
     for checkpoint in found:
         if not checkpoint.x:
-            told = f"{checkpoint.name} is left out: no power law reaches {_X.value} of 0"
-            print(f"warning: {told}", file=sys.stderr)
+            message = f"{checkpoint.name} is left out: no power law reaches {_X.value} of 0"
+            print(f"warning: {message}", file=sys.stderr)
     found = [checkpoint for checkpoint in found if checkpoint.x]
     try:
         at = [float(x) for x in _AT.value]
@@ -142,8 +142,8 @@ def _open_interval(interval: tuple[float, float]) -> str:
     """An exponent's interval, with the limit of the search where it has no end."""
     low, high = interval
     first, last = regression.EXPONENTS
-    told_low = f"below {first:g}" if low == -math.inf else f"{low:.4f}"
-    return f"{told_low} to " + (f"above {last:g}" if high == math.inf else f"{high:.4f}")
+    shown_low = f"below {first:g}" if low == -math.inf else f"{low:.4f}"
+    return f"{shown_low} to " + (f"above {last:g}" if high == math.inf else f"{high:.4f}")
 
 
 def power_json(law: regression.Power, x: str, found: list, at: list[float]) -> dict:

@@ -188,7 +188,7 @@ def _rows(path: pathlib.Path):
                 )
             for row in reader:
                 if None in row.values() or None in row:
-                    raise InputError(f"{path}:{reader.line_num}: not {len(names)} fields: mend it")
+                    raise InputError(f"{path}:{reader.line_num}: not {len(names)} fields: fix it")
                 yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise InputError(f"{path}: cannot be read ({e}): give a CSV file of scores")

@@ -116,11 +116,11 @@ def fits_table(fitted: list[Fitted]) -> str:
     lines = [head, "-" * len(head)]
     for fit in fitted:
         line, curve, paper = fit.linear, fit.logarithmic, published.fits().get(fit.kind.name)
-        told = f"   {paper.pearson:.3f} {paper.rmse:.3f}" if paper else ""
+        reference = f"   {paper.pearson:.3f} {paper.rmse:.3f}" if paper else ""
         lines.append(
             f"{fit.kind.name:<{width}}{fit.kind.corpus:<11}{len(line.x):>4}{line.pearson:>9.3f}"
             f"{line.rmse:>8.4f}{line.slope:>8.3f}{line.intercept:>11.4f}{line.loo_rmse:>10.4f}"
-            f"{curve.loo_rmse:>11.4f}{told}"
+            f"{curve.loo_rmse:>11.4f}{reference}"
         )
     return "\n".join(lines)
 

@@ -56,18 +56,18 @@ def _of_series(series: training_curve.Curve, x: str, corpus: str) -> list[Checkp
     """
     for name in sorted(series.failed):
         log.warning("warning: %s is left out: its numbers are of an earlier scoring", name)
-    telling = [run for run in series.good if _told(run, x) is not None]
-    for run in series.good if telling else []:
-        if run not in telling:
+    known = [run for run in series.good if _reported(run, x) is not None]
+    for run in series.good if known else []:
+        if run not in known:
             log.warning(
-                "warning: %s is left out: it does not tell the %s of its model", run.name, x
+                "warning: %s is left out: it does not report the %s of its model", run.name, x
             )
-    telling = telling or series.good
+    known = known or series.good
     for note in training_curve.unlike(series):
         log.warning("warning: %s: %s", series.name, note)
     averages = training_curve.averages(series)
     return [
-        Checkpoint(run.name, _x(run, x), _bpc(run, corpus, averages[run.folder])) for run in telling
+        Checkpoint(run.name, _x(run, x), _bpc(run, corpus, averages[run.folder])) for run in known
     ]
 
 
@@ -92,16 +92,16 @@ def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
     return found
 
 
-def _told(run: runs.Run, x: str) -> float | None:
+def _reported(run: runs.Run, x: str) -> float | None:
     return run.results.model.get(x) if x == "parameters" else (run.results.training or {}).get(x)
 
 
 def _x(run: runs.Run, x: str) -> float:
-    """Raises InputError where the run does not tell it."""
-    value = _told(run, x)
+    """Raises InputError where the run does not report it."""
+    value = _reported(run, x)
     if value is None:
         raise InputError(
-            f"{run.folder}: does not tell the {x} of its model: give config.training.{x} to its "
+            f"{run.folder}: does not report the {x} of its model: give config.training.{x} to its "
             f"run, or a CSV file with the columns {x}, run"
         )
     return float(value)

@@ -148,15 +148,13 @@ class Fields:
             value = float(value) if abs(value) < 2**1000 else math.inf
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise InputError(
-                f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, mend the file"
+                f"{self.where}: `{name}` is {value!r}: its type is {kind.__name__}, fix the file"
             )
         most = 2**40
         if kind is int and "size" not in name:
             most = min((n for what, n in _MOST.items() if what in name), default=most)
         if isinstance(value, int | float) and kind is not bool and not 0 < value <= most:
-            raise InputError(
-                f"{self.where}: `{name}` is {value}: an impossible size, mend the file"
-            )
+            raise InputError(f"{self.where}: `{name}` is {value}: an impossible size, fix the file")
         return value
 
     def optional(self, name: str) -> Any:
@@ -258,7 +256,7 @@ def fit_experts(fields: Fields, experts: Experts) -> Experts:
     if e.n % e.groups or e.top_groups > e.groups or e.group_best > e.n // e.groups:
         raise InputError(
             f"{fields.where}: {e.n} experts in {e.groups} groups, of which the best {e.top_groups} "
-            f"by {e.group_best} experts each are taken: mend the file"
+            f"by {e.group_best} experts each are taken: fix the file"
         )
     if e.top > e.top_groups * (e.n // e.groups):
         raise InputError(

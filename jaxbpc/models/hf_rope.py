@@ -39,7 +39,7 @@ def read_rope(
     if isinstance(given, Mapping) and kind_of_layer in given:
         given = given[kind_of_layer]
     if not isinstance(given, Mapping):
-        raise InputError(f"{where} is {given!r}: it is an object, mend the file")
+        raise InputError(f"{where} is {given!r}: it is an object, fix the file")
     inner = Fields(given, where)
     kind = inner.get("rope_type", str, inner.get("type", str, "default"))
     kind = "longrope" if kind == "su" else kind
@@ -66,7 +66,7 @@ def fit_rope(fields: Fields, rope: Rope, head_size: int) -> Rope:
     if size % 2 or not least <= size <= head_size:
         raise InputError(
             f"{fields.where}: RoPE over {size} of {head_size} dimensions of a head: it turns "
-            "pairs, mend the partial rotary factor"
+            "pairs, fix the partial rotary factor"
         )
     for factors in (rope.short_factor, rope.long_factor):
         good = all(isinstance(f, int | float) and f > 0 for f in factors)
@@ -124,7 +124,7 @@ def _yarn(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
 
 def _longrope(rope: Rope, inner: Fields, length: int, original: int) -> Rope:
     if original < 2:
-        raise InputError(f"{inner.where}: `original_max_position_embeddings` {original}: mend it")
+        raise InputError(f"{inner.where}: `original_max_position_embeddings` {original}: fix it")
     factor = inner.get("factor", float, length / original)
     inferred = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     return dataclasses.replace(

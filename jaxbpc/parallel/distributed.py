@@ -1,6 +1,6 @@
 """Many processes as one program: start, who writes, and failing together.
 
-Every process runs the same steps. Where one of them finds a fault that the user can mend, all must
+Every process runs the same steps. Where one of them finds a fault that the user can fix, all must
 end, or the others would wait for it in the next collective.
 """
 
@@ -80,7 +80,7 @@ def start(
 
 
 def check_devices() -> None:
-    """Raises InputError where JAX has no device of the platform that it was told to use."""
+    """Raises InputError where JAX has no device of the requested platform."""
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as e:
@@ -120,8 +120,8 @@ def together(what: str) -> Iterator[None]:
     if jax.process_count() > 1:
         failed = np.flatnonzero(_gather(np.array([error is not None])))
         if len(failed):
-            told = f"process {failed[0]} failed in {what}: its own log says why"
-            raise _AgreedError(str(error or told))
+            message = f"process {failed[0]} failed in {what}: its own log says why"
+            raise _AgreedError(str(error or message))
     if error is not None:
         raise error
 

@@ -40,7 +40,7 @@ def stop_requested() -> Iterator[threading.Event]:
 
 
 def must_stop(step: int) -> bool:
-    """Whether a process of the job was told to end (SIGTERM): all get to know at the same step."""
+    """Whether a process of the job received SIGTERM; all processes learn it at the same step."""
     if jax.process_count() == 1:
         return False
     from jax.experimental import multihost_utils

@@ -1,10 +1,10 @@
-"""What the processes of a job tell each other outside of collectives: that they live, why they end.
+"""Detects lost processes of a job, and shares exit statuses, outside of collectives.
 
 A process that is lost leaves the others in a collective that fails, or never ends, or on the way to
 one. JAX notices by its heartbeats and ends them by abort(), in a thread of its own, without a word
 that a user could act on. Here each process counts up in the key-value store that process 0 keeps
-for JAX. One that is left finds out whose count stands still, says so and ends with 75; one that
-ends alone leaves its last words there, and the others end as it did.
+for JAX. The processes that are left find the one whose count stands still, name it and exit with
+75. A process that ends alone writes its exit status there, and the others exit with the same.
 """
 
 import ctypes

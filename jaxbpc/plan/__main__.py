@@ -11,7 +11,7 @@
 --dump       folder for the compiled program's text, to count in
 
 Needs the compiler (pip install 'jaxbpc[tpu]' or 'jaxbpc[plan-gpu]'), no device, and of the model
-its config.json alone. What the compiler says, what is counted and what is assumed is told apart.
+its config.json alone. The output marks numbers of the compiler, counts and assumptions.
 """
 
 import json
@@ -75,8 +75,8 @@ def main() -> None:
         raise InputError(
             f"{e.filename}: cannot be written ({e.strerror}): give another --json or --dump"
         )
-    told = ranking(found) if _SEARCH.value else table(best)
-    cli.show(told, "give --json FILE to keep the plan")
+    shown = ranking(found) if _SEARCH.value else table(best)
+    cli.show(shown, "give --json FILE to keep the plan")
 
 
 def table(p: "Plan") -> str:
@@ -102,8 +102,8 @@ def table(p: "Plan") -> str:
             f"FLOP a cycle    {p.flop_per_cycle:10,.0f} of products, without attention",
         ]
     if p.step_s:
-        told = ", ".join(f"{name} {1e3 * seconds:,.0f} ms" for name, seconds in p.step_s.items())
-        lines.append(f"a step          {told} (analytic; the longest is taken)")
+        times = ", ".join(f"{name} {1e3 * seconds:,.0f} ms" for name, seconds in p.step_s.items())
+        lines.append(f"a step          {times} (analytic; the longest is taken)")
     if p.windows_per_s and p.paper_hours:
         hours = sum(p.paper_hours.values())
         each = ", ".join(f"{name} {h:.2f}" for name, h in p.paper_hours.items())

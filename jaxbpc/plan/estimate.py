@@ -204,10 +204,10 @@ def search(settings: Settings, arch: Arch, name: str, devices: list) -> list[Pla
         one = dataclasses.replace(settings, mesh=mesh, batch_per_device=batch)
         found.append(plan(one, arch, name, devices))
         rate = found[-1].windows_per_s or 0
-        told = f"{rate:.1f} windows/s" if found[-1].fits else "does not fit"
+        outcome = f"{rate:.1f} windows/s" if found[-1].fits else "does not fit"
         print(
             f"[{i + 1}/{len(candidates)}] data={mesh[0]} fsdp={mesh[1]} tensor={mesh[2]}, "
-            f"{batch} windows a device: {told}",
+            f"{batch} windows a device: {outcome}",
             file=sys.stderr,
         )
     return sorted(found, key=lambda p: (not p.fits, -(p.windows_per_s or p.flop_per_cycle or 0)))
@@ -284,12 +284,12 @@ def _over(message: str) -> str:
 
 def _too_large(over: str, known: Plan, chip: Chip | None) -> str:
     """By how much it does not fit, and what would."""
-    told = f"does not fit, by {over} a device" if over else "does not fit"
+    fault = f"does not fit, by {over} a device" if over else "does not fit"
     shards = known.mesh["fsdp"] * known.mesh["tensor"]
     n_bytes = known.parameter_bytes_per_device * shards
     if chip and n_bytes / known.n_devices > 0.8 * chip.memory_bytes:
         devices = 2 ** math.ceil(math.log2(n_bytes / (0.7 * chip.memory_bytes)))
-        return f"{told}: {n_bytes / GIB:.0f} GiB of parameters want {devices} {chip.name} or more"
+        return f"{fault}: {n_bytes / GIB:.0f} GiB of parameters want {devices} {chip.name} or more"
     if known.batch_per_device > 1:
-        return f"{told}: give --config.batch_per_device=1"
-    return f"{told}: give --config.mesh.fsdp=-1, or more devices"
+        return f"{fault}: give --config.batch_per_device=1"
+    return f"{fault}: give --config.mesh.fsdp=-1, or more devices"

@@ -39,7 +39,7 @@ _AGAINST = flags.DEFINE_string("against", None, "another corpus", flag_values=FL
 _BASELINES = flags.DEFINE_boolean("baselines", False, "compressors", flag_values=FLAGS)
 _JSON = flags.DEFINE_string("json", None, "file", flag_values=FLAGS)
 _WORKERS = flags.DEFINE_integer("workers", None, "processes", flag_values=FLAGS, lower_bound=1)
-# A document is told to be copied where as much of it stands in the other corpus.
+# A document counts as copied where this share of it is in the other corpus.
 _COPIED = 0.5
 
 
@@ -208,7 +208,7 @@ _FAULTS = {
     "too_long": "documents too long for the evaluator",
 }
 
-# What is told, its count in the audit, and its first row there.
+# Label, its count in the audit, and its first row there.
 _AUDIT = (
     ("documents not restored", "documents_not_restored", "first_row_not_restored"),
     ("unknown tokens", "unknown_tokens", "first_row_unknown"),
@@ -234,11 +234,11 @@ def table(found: dict[str, Any]) -> str:
         add("documents with a date", found["dated_documents"], ", {} to {}".format(*found["dates"]))
     if found["unreadable_dates"]:
         add("documents with an unreadable date", found["unreadable_dates"])
-    if told := found.get("tokens"):
-        add("tokens", told["tokens"])
+    if audit := found.get("tokens"):
+        add("tokens", audit["tokens"])
         for name, count, first in _AUDIT:
-            row = told.get(first)
-            add(name, told.get(count), "" if row is None else f", row {row} first")
+            row = audit.get(first)
+            add(name, audit.get(count), "" if row is None else f", row {row} first")
     for name, bits in found.get("baselines", {}).items():
         add(f"{name}, bits per character", f"{bits:.4f}")
     if shared := found.get("against"):

@@ -5,7 +5,7 @@
 IN: a file, a folder, a glob in quotes, or hub:DATASET[:CONFIG[:SPLIT]]. Text (.txt .md .rst .tex
 .py) and .html are a document each; .jsonl .json .csv .tsv .parquet have one a row; all but parquet
 also with .gz .bz2 .xz .zst. What is not UTF-8 and declares no encoding is guessed, once for a file
-of rows; how many documents were is told. Spaces and line ends stay as they are.
+of rows; the number of such documents is reported. Spaces and line ends stay as they are.
 
 --text_column, --date_column, --title_column, --subset_column   of rows (default: content or text,
             date, title, subset); results tell the BPC of each subset

@@ -14,7 +14,7 @@ from jaxbpc.prepare.readers import decode, inputs
 from jaxbpc.prepare.readers.pieces import LIMIT, Files, Lines, Piece, Rows
 from jaxbpc.utils import dates
 
-_LANGUAGE_CHARACTERS = 1000  # of a document's middle, from which its language is told
+_LANGUAGE_CHARACTERS = 1000  # of a document's middle, from which its language is detected
 
 
 @dataclasses.dataclass(frozen=True)

@@ -123,8 +123,8 @@ def fresh(
     """
     found = list(dict.fromkeys(u for source in sources for u in units(source, options.kind)))
     known = None
-    told = {k: v for k, v in dataclasses.asdict(options).items() if v is not None}
-    about: dict[str, Any] = {"options": told, "sources": sources}
+    given = {k: v for k, v in dataclasses.asdict(options).items() if v is not None}
+    about: dict[str, Any] = {"options": given, "sources": sources}
     if options.kind == "arxiv":
         about["pandoc"] = latex.pandoc_version()
         if options.metadata:

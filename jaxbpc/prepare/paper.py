@@ -99,7 +99,7 @@ def _write(out: pathlib.Path, name: str, dataset: str, folder: pathlib.Path, aga
     with writer.Writer(out, name) as corpus:
         try:
             rows = datasets.load_dataset(str(folder), config, split="test", streaming=True)
-            told = (rows.info.splits or {}).get("test")
+            split = (rows.info.splits or {}).get("test")
             rows = iter(rows)
             first: dict[str, Any] = next(rows, {})
             if "content" not in first:
@@ -114,7 +114,7 @@ def _write(out: pathlib.Path, name: str, dataset: str, folder: pathlib.Path, aga
                 f"{dataset} ({config}): cannot be read ({type(e).__name__}: {reason}): remove "
                 f"{folder} and start {again} again, or give another --source"
             )
-        expected = told.num_examples if told is not None and told.num_examples else None
+        expected = split.num_examples if split is not None and split.num_examples else None
         _check(corpus, dataset, expected)
         is_commit = re.fullmatch("[0-9a-f]{40}", folder.name)
         about = {
@@ -140,10 +140,10 @@ def _check(corpus: writer.Writer, dataset: str, rows: int | None) -> None:
         faults.append(f"{corpus.characters:,} characters, the paper has {millions} million")
     if not faults:
         return
-    told = f"{dataset}, {corpus.path.stem}: {' and '.join(faults)}"
+    message = f"{dataset}, {corpus.path.stem}: {' and '.join(faults)}"
     if dataset == corpora.PAPER_DATASET:
         raise InputError(
-            f"{told}: it is not the paper's corpus: give the --revision that is, or its copy in a "
-            "folder as --source, which is taken with a warning"
+            f"{message}: it is not the paper's corpus; give the --revision that is, or its copy in "
+            "a folder as --source, which is taken with a warning"
         )
-    print(f"warning: {told}", file=sys.stderr)
+    print(f"warning: {message}", file=sys.stderr)

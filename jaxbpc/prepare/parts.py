@@ -91,8 +91,8 @@ def _collect(pair: tuple[pathlib.Path, pathlib.Path], work: Any) -> str | None:
             return f"{e.filename}: cannot be read ({e.strerror}): check the file"
         raise InputError(f"{part}: cannot be written ({e.strerror}): make room there")
     write_json(part.with_suffix(".json"), counts)
-    told = [f"{len(index):,} documents", *(f"{n:,} {what}" for what, n in counts.items())]
-    progress.tell(f"{unit}: {', '.join(told)}")
+    summary = [f"{len(index):,} documents", *(f"{n:,} {what}" for what, n in counts.items())]
+    progress.tell(f"{unit}: {', '.join(summary)}")
     return None
 
 

@@ -41,7 +41,7 @@ def manifest_path(corpus: pathlib.Path) -> pathlib.Path:
 class Writer:
     """Writes one corpus, row by row; a context manager that leaves nothing half-written.
 
-    Nothing is at `path` before `finish`; what an earlier, killed life wrote is overwritten.
+    Nothing is at `path` before `finish`; what an earlier, killed run wrote is overwritten.
 
     Args:
       out: folder, made where it is not.

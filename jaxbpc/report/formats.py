@@ -204,9 +204,9 @@ def stamp(run: runs.Run) -> str:
 
 
 def _started(run: runs.Run) -> datetime.datetime:
-    """When the run's last life began; the epoch where that is not known."""
-    told = [life.get("started") for life in run.results.runs]
-    known = [datetime.datetime.fromisoformat(t) for t in told if t]
+    """When the run's last attempt began; the epoch if unknown."""
+    times = [attempt.get("started") for attempt in run.results.runs]
+    known = [datetime.datetime.fromisoformat(t) for t in times if t]
     return known[-1] if known else datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 

@@ -1,7 +1,7 @@
-"""The lives of a workdir: one run at a time, each life written down, a polite end by signal.
+"""Locks a workdir and logs each attempt to score it.
 
-A run may be killed and started again many times; `runs.json` has one entry a life. What a killed
-life did not live to write down is found in the record and counted as its own.
+A run may be killed and started again many times; `runs.json` has one entry per attempt. Windows
+that a killed attempt did not log are found in the record and counted as its own.
 """
 
 import contextlib
@@ -19,24 +19,25 @@ from jaxbpc.utils.files import read_checked, sync, write_checked
 
 log = logging.getLogger(__name__)
 _SAVE_S = 10.0
+_KEY = "lives"  # the field of `runs.json`
 
 
-class Life:
-    """This life of a run. Without a workdir (a process that does not write) it only counts.
+class Attempt:
+    """One attempt at a run. Without a workdir (a process that does not write) it only counts.
 
     Args:
-      about: what is written beside the number of windows.
+      about: what is logged beside the number of windows.
       n_done: windows that the record holds as it begins.
     """
 
     def __init__(self, workdir: pathlib.Path | None, about: dict[str, Any], n_done: int):
         self._path = workdir / "runs.json" if workdir else None
         self._earlier = _read(self._path) if self._path else []
-        told = sum(life["windows_scored"] for life in self._earlier)
-        if n_done > told:
+        n_logged = sum(attempt["windows_scored"] for attempt in self._earlier)
+        if n_done > n_logged:
             if not self._earlier:
                 self._earlier.append({"started": None, "windows_scored": 0})
-            self._earlier[-1]["windows_scored"] += n_done - told
+            self._earlier[-1]["windows_scored"] += n_done - n_logged
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self._about = {"started": started, **about}
         self.n_scored = 0
@@ -48,20 +49,20 @@ class Life:
         if time.monotonic() - self._saved > _SAVE_S:
             self.save()
 
-    def all_lives(self) -> list[dict[str, Any]]:
-        """Every life of the workdir, this one last."""
+    def all_attempts(self) -> list[dict[str, Any]]:
+        """Every attempt of the workdir, this one last."""
         return [*self._earlier, {**self._about, "windows_scored": self.n_scored}]
 
     def save(self) -> None:
         """Writes `runs.json`."""
         self._saved = time.monotonic()
         if self._path:
-            write_checked(self._path, {"lives": self.all_lives()})
+            write_checked(self._path, {_KEY: self.all_attempts()})
 
 
 def last_files(workdir: pathlib.Path) -> str | None:
-    """`files_state` in the last life. Raises InputError where there was none that can be read."""
-    return read_checked(workdir / "runs.json", "start the run's command")["lives"][-1].get("files")
+    """`files_state` of the last attempt. Raises InputError where none can be read."""
+    return read_checked(workdir / "runs.json", "start the run's command")[_KEY][-1].get("files")
 
 
 @contextlib.contextmanager
@@ -92,17 +93,17 @@ def locked(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def refuse_other(workdir: pathlib.Path, file: str, kind: str) -> None:
-    """Raises InputError where `file` tells that a workdir is another kind's: one hid the other."""
+    """Raises InputError where `file` shows that a workdir is of another kind."""
     if (workdir / file).exists():
         raise InputError(f"{workdir} belongs to {kind} ({file}): give another --workdir")
 
 
 def _read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The lives that a workdir has had. They are no part of the number: damaged, they are gone."""
+    """The attempts so far. No result depends on them: a damaged file is dropped with a warning."""
     if not path.exists():
         return []
     try:
-        return read_checked(path, "the lives until now are counted as one")["lives"]
+        return read_checked(path, "the attempts so far are counted as one")[_KEY]
     except InputError as e:
         log.warning("%s", e)
         return []

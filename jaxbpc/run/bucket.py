@@ -45,7 +45,7 @@ def worked_in(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
         yield pathlib.Path(workdir)
         return
     mirror = Mirror(str(workdir))
-    with _told(mirror.url):
+    with _one_line_errors(mirror.url):
         mirror.begin()
     over = threading.Event()
     sender = threading.Thread(target=mirror.send_until, args=(over,), daemon=True)
@@ -57,7 +57,7 @@ def worked_in(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
         del COPIES[str(mirror.folder)]
         over.set()
         sender.join()
-        with _told(mirror.url, f"the run is kept in {mirror.folder}: "):
+        with _one_line_errors(mirror.url, f"the run is kept in {mirror.folder}: "):
             mirror.send(ended=True)
 
 
@@ -70,7 +70,7 @@ def copy(url: str) -> pathlib.Path:
     url = url.rstrip("/")
     above, _, name = url.rpartition("/")
     folder = _cache("read", url) / name
-    with _told(url):
+    with _one_line_errors(url):
         store = ts.KvStore.open(f"{url}/").result()
         index = _index(store)
         if index is None and _is_in(above, name):
@@ -139,8 +139,8 @@ class Mirror:
         owner = index and index["owner"]
         if not index or not owner or self._is_dead(owner):
             return index
-        told = f"{owner['host']}, process {owner['pid']}"
-        log.warning("%s: %s may work in it: waiting for a sign of life", self.url, told)
+        writer = f"{owner['host']}, process {owner['pid']}"
+        log.warning("%s: %s may work in it: waiting for its heartbeat", self.url, writer)
         deadline = time.monotonic() + LOST_S
         while time.monotonic() < deadline:
             time.sleep(min(5.0, LOST_S / 4))
@@ -149,7 +149,7 @@ class Mirror:
                 return now
             if now["token"] != index["token"]:
                 raise InputError(
-                    f"{self.url}: another run works in it ({told}): wait for its end, or give "
+                    f"{self.url}: another run works in it ({writer}): wait for its end, or give "
                     "another --workdir"
                 )
         return index
@@ -235,7 +235,7 @@ def _note(folder: pathlib.Path, token: str, sent: dict[str, list[int]]) -> None:
 
 
 @contextlib.contextmanager
-def _told(url: str, kept: str = "") -> Iterator[None]:
+def _one_line_errors(url: str, kept: str = "") -> Iterator[None]:
     """Turns what a bucket's library raises into one line."""
     try:
         yield

@@ -12,8 +12,8 @@ A window is done when ALL its targets are finite: a write over two chunks is not
 one chunk is. So a record that was killed at any moment holds right values or NaN, never others.
 TensorStore writes a chunk to a file beside it, syncs that, renames it and syncs the folder before
 it says that the write is done: what is done outlives a power cut. What is damaged later shows in a
-chunk's checksum; of a record at rest also in its digest, which tells chunks that changed places. A
-run that goes on mends what it knows, and scores again what it does not.
+chunk's checksum; of a sealed record also in its digest, which detects chunks that changed places. A
+run that goes on repairs what it knows, and scores again what it does not.
 Process 0 alone writes. This module never imports jax: reports read records on a laptop.
 """
 
@@ -64,7 +64,7 @@ class Record:
         """The record of a run that goes on, or a new one over `tokens` (a `TokenStream`).
 
         Raises:
-          InputError: the folder holds a record of other settings; their names are told.
+          InputError: the folder holds a record of other settings; the message names them.
         """
         arrays = {name: getattr(tokens, name) for name in _DTYPES if name != "nll"}
         try:
@@ -72,14 +72,14 @@ class Record:
                 return cls._create(folder, settings, arrays, tokens.subsets)
             meta = _read_meta(folder, f"remove {folder}, it is scored again")
             _check_same(folder, meta, settings, arrays)
-            _mend(folder, arrays, meta["nll_digests"])
+            _repair(folder, arrays, meta["nll_digests"])
             record = cls(folder, meta)
             record._set_digests([])
             return record
         except (OSError, ValueError) as e:
             raise InputError(
                 f"{folder}: the record cannot be read or written ({reason(e)}): make space "
-                "there, mend what that says, or give another --workdir"
+                "there, fix what that says, or give another --workdir"
             )
 
     @classmethod
@@ -162,8 +162,8 @@ class Record:
         for future in writes:
             _wait(future, self.folder)
 
-    def rest(self) -> None:
-        """Flushes, and writes down digests of the chunks that are scored whole.
+    def seal(self) -> None:
+        """Flushes, and writes digests of the chunks that are scored whole.
 
         They hold until the next write.
         """
@@ -188,8 +188,8 @@ def _read_meta(folder: pathlib.Path, remedy: str) -> dict[str, Any]:
 
 def _damaged(folder: pathlib.Path, name: str, why: str) -> InputError:
     return InputError(
-        f"{folder}/{name} is damaged ({why}): start the run's command again, it mends what it can "
-        "and scores the rest again"
+        f"{folder}/{name} is damaged ({why}): start the run's command again, it repairs what it "
+        "can and scores the rest again"
     )
 
 
@@ -214,8 +214,8 @@ def _check_same(folder: pathlib.Path, meta: dict[str, Any], settings, arrays) ->
         )
 
 
-def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list) -> None:
-    """Puts right what is damaged: all but `nll` is known, and that is scored again."""
+def _repair(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list) -> None:
+    """Repairs what is damaged: all but `nll` is known, and that is scored again."""
     empty = np.broadcast_to(np.float32(np.nan), arrays["token_ids"].shape)  # takes no memory
     for name, values in {"nll": empty, **arrays}.items():
         try:
@@ -240,8 +240,8 @@ def _mend(folder: pathlib.Path, arrays: dict[str, np.ndarray], nll_digests: list
             except ValueError as e:
                 why = reason(e)
             if why != _LARGE and path.exists():
-                path.read_bytes()  # what cannot be read at all may be good: an error, not mended
-            log.warning("%s is mended: %s", path, why)
+                path.read_bytes()  # what cannot be read at all may be good: an error, not repaired
+            log.warning("%s is repaired: %s", path, why)
             path.unlink(missing_ok=True)  # or it would be read again, for what is beyond the end
             piece.write(np.array(good)).result()
 
@@ -326,7 +326,7 @@ def _wait(future: ts.Future, folder: pathlib.Path) -> None:
     except ValueError as e:
         _check_there(folder)
         raise InputError(
-            f"{folder}/nll: cannot write ({reason(e)}): make space, or mend what that says, and "
+            f"{folder}/nll: cannot write ({reason(e)}): make space, or fix what that says, and "
             "start the same command again, what is scored is kept"
         )
 

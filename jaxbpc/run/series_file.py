@@ -8,11 +8,11 @@ FILE = "series.json"
 
 
 def entries(folder: pathlib.Path) -> list[dict[str, Any]]:
-    """What `series.json` tells of each checkpoint; none where it cannot be read."""
+    """The entries of `series.json`, one per checkpoint; none where it cannot be read."""
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))["checkpoints"]
+        listed = json.loads((folder / FILE).read_text(encoding="utf-8"))["checkpoints"]
         return [
-            {**c, "name": str(c["name"]), "state": str(c["state"])} for c in told if "error" in c
+            {**c, "name": str(c["name"]), "state": str(c["state"])} for c in listed if "error" in c
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []

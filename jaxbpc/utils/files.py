@@ -35,7 +35,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise InputError(
-            f"{path}: cannot be written ({e.strerror}): mend that and start the same command "
+            f"{path}: cannot be written ({e.strerror}): fix that and start the same command "
             "again, what is scored is kept"
         )
 

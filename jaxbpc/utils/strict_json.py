@@ -26,7 +26,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
-def small_file(path: pathlib.Path, remedy: str = "mend the file") -> bytes:
+def small_file(path: pathlib.Path, remedy: str = "fix the file") -> bytes:
     """The bytes of a file, read whole.
 
     Raises:
@@ -45,7 +45,7 @@ def small_file(path: pathlib.Path, remedy: str = "mend the file") -> bytes:
     return data
 
 
-def json_file(path: pathlib.Path, remedy: str = "mend the file") -> dict[str, Any]:
+def json_file(path: pathlib.Path, remedy: str = "fix the file") -> dict[str, Any]:
     """The JSON object in a small file.
 
     Raises:

@@ -5,7 +5,7 @@ arXiv 2309.10305. Two things no field of config.json says: 7B files alone have
 `max_position_embeddings`, 13B `model_max_length` alone; and Baichuan 2, whose head's rows are
 divided by their lengths, is known by its vocabulary of 125,696, as other engines know it. Any other
 vocabulary is taken for Baichuan 1, unless the file has `z_loss_weight`, which only 2 has: there,
-whether the head is normed cannot be told, and it is refused.
+whether the head is normed is unknown, and it is refused.
 """
 
 from collections.abc import Mapping

@@ -55,7 +55,7 @@ def sliding(arch: Arch, fields: Fields, slides: Callable[[int, int], bool]) -> A
     if window is None and "sliding_attention" in kinds:
         raise InputError(
             f"{fields.where}: `layer_types` has sliding windows, `use_sliding_window` is {use} and "
-            "`sliding_window` null: mend the file"
+            "`sliding_window` null: fix the file"
         )
     layers = tuple(
         dataclasses.replace(layer, window=window if kind == "sliding_attention" else None)

@@ -214,9 +214,9 @@ def rows(
     known: dict[str, tuple[datetime.date, str]] | None,
     counts: collections.Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """The papers of an archive as rows; `counts` tells how many were left out, and why.
+    """The papers of an archive as rows; `counts` gets how many were left out, and why.
 
-    Of an archive that is damaged come the papers before the damage; its name is told.
+    Of a damaged archive the papers before the damage are read; its name is logged.
 
     Args:
       path: a bulk archive or an e-print.
@@ -239,10 +239,10 @@ def rows(
 
 
 def _row(name: str, stream: Any, wanted, known) -> dict[str, Any]:
-    told = paper_id(name)
-    if told is None:
+    parsed = paper_id(name)
+    if parsed is None:
         raise latex.NotConverted("no_id")
-    (number, date), title = told, None
+    (number, date), title = parsed, None
     if known is not None:
         if number not in known:
             raise latex.NotConverted("other_category_or_date")

@@ -1,7 +1,7 @@
 """Bytes of a file → text. Line ends and spaces stay as they are; a byte order mark goes.
 
 UTF-8 is tried first, as it is never right by chance; a Python file says its own encoding
-(PEP 263), a page perhaps, too; what is neither is guessed from its bytes, and that is told.
+(PEP 263), a page perhaps, too; otherwise it is guessed from the bytes, and that is reported.
 """
 
 import codecs
@@ -48,7 +48,7 @@ _ALPHABETS = {
     "cp1257": ("ąčęėįšųūž", "āčēģīķļņšūž"),
 }
 _FITS = 0.9  # of the letters
-_FEW = 16  # bytes, of which nothing can be told
+_FEW = 16  # bytes: too few to guess from
 _IN_WORDS = "’‘·\xad"  # of no alphabet, but within words
 
 
@@ -88,7 +88,7 @@ def wide(data: bytes) -> str | None:
 
 
 def of_lines(data: bytes) -> str | None:
-    """The encoding of those lines that are not UTF-8; None where all are, or it cannot be told."""
+    """The encoding of those lines that are not UTF-8; None where all are, or if unknown."""
     if _is_utf8(data):
         return None
     return _guess(b"\n".join(line for line in data.split(b"\n") if not _is_utf8(line)))

@@ -139,7 +139,7 @@ class Clone:
         """(path → , blob → ) the first day (proleptic ordinal) that history has it.
 
         Args:
-          blobs: which blobs to tell of; all paths are told.
+          blobs: which blobs to date; all paths are dated.
         """
         command = ["log", "--reverse", "--topo-order", "--raw", "-z", "--no-abbrev", "-M", "-l2000"]
         command += [
@@ -197,12 +197,12 @@ class Clone:
 def _content(git: Any, blob: str) -> bytes | None:
     git.stdin.write(f"{blob}\n".encode())
     git.stdin.flush()
-    told = git.stdout.readline().split()
-    if not told:
+    header = git.stdout.readline().split()
+    if not header:
         raise EOFError
-    if len(told) != 3 or told[1] != b"blob":
+    if len(header) != 3 or header[1] != b"blob":
         return None
-    size = int(told[2])
+    size = int(header[2])
     data = git.stdout.read(size) if size <= MAX_FILE_BYTES else None
     left = size + 1 - (0 if data is None else len(data))  # and a line's end
     while left and (piece := git.stdout.read(min(left, 1 << 20))):

@@ -88,7 +88,7 @@ def unreadable(source: Source, e: Exception) -> InputError:
     """The error for a file that cannot be read."""
     reason = getattr(e, "strerror", None) or " ".join(str(e).split())[:160] or type(e).__name__
     return InputError(
-        f"{source.path}: cannot be read ({reason}): mend it, or leave it out with "
+        f"{source.path}: cannot be read ({reason}): fix it, or leave it out with "
         f"--exclude={glob.escape(source.name)!r}"
     )
 
@@ -192,8 +192,8 @@ def _source(path: str, name: str) -> Source | None:
     if kind is None or (kind == PARQUET and compression):
         return None
     # A file's name may be no Unicode text.
-    told = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return Source(path, told, kind, compression, _key(name))
+    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return Source(path, readable, kind, compression, _key(name))
 
 
 def _key(name: str) -> str:

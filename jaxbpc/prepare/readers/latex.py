@@ -56,8 +56,8 @@ def decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        told = re.search(rb"\\usepackage\s*\[([\w-]+)\]\s*\{inputenc\}", data)
-        name = _INPUTENC.get(told[1].decode().lower(), "latin-1") if told else "latin-1"
+        declared = re.search(rb"\\usepackage\s*\[([\w-]+)\]\s*\{inputenc\}", data)
+        name = _INPUTENC.get(declared[1].decode().lower(), "latin-1") if declared else "latin-1"
         return data.decode(name, errors="replace")
 
 
@@ -67,7 +67,7 @@ def main_file(files: dict[str, bytes]) -> str:
     The one that arXiv's 00README names; else of those with a document class and a body one called
     main, ms, paper or article, the uppermost, the longest. Raises NotConverted.
     """
-    named = [name for name in _told(files) if name in files]
+    named = [name for name in _named(files) if name in files]
     if named:
         return named[0]
     found = []
@@ -82,11 +82,11 @@ def main_file(files: dict[str, bytes]) -> str:
     return min(found)[-1]
 
 
-def _told(files: dict[str, bytes]) -> list[str]:
+def _named(files: dict[str, bytes]) -> list[str]:
     """Top-level files by arXiv's 00README.json or 00README.XXX."""
     try:
-        told = json.loads(files["00README.json"])
-        return [s["filename"] for s in told["sources"] if s.get("usage") == "toplevel"]
+        listed = json.loads(files["00README.json"])
+        return [s["filename"] for s in listed["sources"] if s.get("usage") == "toplevel"]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         lines = decode(files.get("00README.XXX", b"")).splitlines()
         pairs = [line.split() for line in lines]

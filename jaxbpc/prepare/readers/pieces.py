@@ -1,7 +1,7 @@
 """Sources → pieces: what a worker makes documents of, about a megabyte each.
 
 A piece holds paths of small files, or the bytes of lines, or rows. However large a source is, as
-much of it as one row is in memory: a row of more than `LIMIT` bytes is told, and left out.
+much of it as one row is in memory: a row of more than `LIMIT` bytes is reported, and left out.
 """
 
 import codecs
@@ -218,7 +218,7 @@ def _json(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
                 except (RecursionError, ValueError) as e:  # too deep, or a number too long
                     raise _not_json(source, str(e)[:160])
                 if not isinstance(value, dict):
-                    raise InputError(f"{source.path}: its values are no objects: mend the file")
+                    raise InputError(f"{source.path}: its values are no objects: fix the file")
                 yield value, end - at
                 at = end
                 if is_array and peek() == ",":
@@ -235,7 +235,7 @@ def _json(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:
 
 
 def _not_json(source: Source, reason: str) -> InputError:
-    return InputError(f"{source.path}: not JSON ({reason}): mend the file")
+    return InputError(f"{source.path}: not JSON ({reason}): fix the file")
 
 
 def _csv(source: Source, encoding: str) -> Iterator[tuple[dict | None, int]]:

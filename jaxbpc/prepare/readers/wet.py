@@ -94,9 +94,9 @@ def rows(
     language: str,
     counts: collections.Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """The pages of a WET file as rows; `counts` tells how many were left out, and why.
+    """The pages of a WET file as rows; `counts` gets how many were left out, and why.
 
-    Of a file that is damaged come the pages before the damage; its name is told.
+    Of a damaged file the pages before the damage are read; its name is logged.
 
     Args:
       wanted: which dates.

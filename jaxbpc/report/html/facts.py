@@ -23,16 +23,16 @@ def baselines(found: Comparison) -> dict[str, Any] | None:
     rows, columns = [], []
     for name in [name for name in found.corpora if name not in found.unlike]:
         entries = [r.run.results.corpora.get(name) for r in found.ranking]
-        told = next((e.baselines for e in entries if e and e.baselines), None)
+        baselines = next((e.baselines for e in entries if e and e.baselines), None)
         values = [e.bpc_full for e in entries if e and e.bpc_full]
-        if told:
-            rows.append((name, told, min(values, default=None)))
-            columns += [key for key in told if key not in columns]
+        if baselines:
+            rows.append((name, baselines, min(values, default=None)))
+            columns += [key for key in baselines if key not in columns]
     if not rows:
         return None
     cells = []
-    for name, told, best in rows:
-        bits = [*(told.get(c) for c in columns), best]
+    for name, baselines, best in rows:
+        bits = [*(baselines.get(c) for c in columns), best]
         most = max(v for v in bits if v is not None)
         bars = [(number(v), round(100 * (v or 0) / most, 2) if most else 0) for v in bits]
         cells.append((name, bars[:-1], bars[-1]))
@@ -40,7 +40,7 @@ def baselines(found: Comparison) -> dict[str, Any] | None:
 
 
 def has_weighted(found: Comparison) -> bool:
-    """Whether a mean by characters is told that is not the only corpus's own."""
+    """Whether a run has a mean by characters over more than one corpus."""
     every = [ranked.run.results for ranked in found.ranking]
     return any(r.weighted_bpc is not None and len(r.corpora) > 1 for r in every)
 
@@ -53,9 +53,9 @@ def subsets(found: Comparison) -> list[dict[str, Any]]:
     made = []
     for name in found.corpora:
         entries = [r.run.results.corpora.get(name) for r in found.ranking]
-        told = [(entry.subsets or {}) if entry else {} for entry in entries]
+        by_run = [(entry.subsets or {}) if entry else {} for entry in entries]
         sizes: dict[str, dict[str, Any]] = {}
-        for own in told:
+        for own in by_run:
             sizes = own | sizes
         order = sorted(sizes, key=lambda s: -sizes[s]["characters"])
         if len(order) < 2:
@@ -65,7 +65,7 @@ def subsets(found: Comparison) -> list[dict[str, Any]]:
                 subset,
                 f"{sizes[subset]['documents']:,}",
                 f"{sizes[subset]['characters']:,}",
-                [number(own[subset]["bpc_full"] if subset in own else None) for own in told],
+                [number(own[subset]["bpc_full"] if subset in own else None) for own in by_run],
             )
             for subset in order[:_MOST_SUBSETS]
         ]
@@ -74,7 +74,7 @@ def subsets(found: Comparison) -> list[dict[str, Any]]:
 
 
 def speed(found: Comparison) -> list[tuple[str, list[str]]]:
-    """(what, one word a run); what no run tells is left out."""
+    """(what, one word a run); what no run reports is left out."""
     every = [ranked.run for ranked in found.ranking]
 
     def row(what: str, value) -> tuple[str, list[str]]:
@@ -82,15 +82,15 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
 
     def rate(field: str, form: str, unit: str):
         def value(run):
-            told = run.results.speed.get(field)
-            return None if told is None else f"{told:{form}}{unit}"
+            reported = run.results.speed.get(field)
+            return None if reported is None else f"{reported:{form}}{unit}"
 
         return value
 
     def trained(field: str, form: str):
         def value(run):
-            told = (run.results.training or {}).get(field)
-            return None if told is None else f"{told:{form}}"
+            reported = (run.results.training or {}).get(field)
+            return None if reported is None else f"{reported:{form}}"
 
         return value
 
@@ -187,13 +187,13 @@ def audit(found: Comparison) -> list[tuple[int, str, list[str]]]:
 
 
 def min_k(found: Comparison) -> list[tuple[int, str, str, str, str]]:
-    """(run, corpus, share of tokens, their mean log-probability, documents), where it is told."""
+    """(run, corpus, share of tokens, their mean log-probability, documents) of runs that have it."""
     return [
-        (i, name, f"{told['k_percent']}%", number(told["mean_log_prob"], ".3f"), documents)
+        (i, name, f"{reported['k_percent']}%", number(reported["mean_log_prob"], ".3f"), documents)
         for name in found.corpora
         for i, ranked in enumerate(found.ranking)
-        if (result := ranked.run.results.corpora.get(name)) and (told := result.min_k)
-        for documents in [f"{told['documents']:,}"]
+        if (result := ranked.run.results.corpora.get(name)) and (reported := result.min_k)
+        for documents in [f"{reported['documents']:,}"]
     ]
 
 

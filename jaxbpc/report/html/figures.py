@@ -4,7 +4,7 @@ The idea: all of it is derived from the runs' records, so that a drawing needs n
 
 The complications: tokens of one model are not those of another, so a curve sums nats and characters
 of the tokens at some positions and divides once. Positions that only the first window of a corpus
-scores (all but the last `stride`) rest on few tokens: they are told apart as `thin`. A document's
+scores (all but the last `stride`) rest on few tokens: they are marked `thin`. A document's
 BPC is that of all its tokens, so documents whose start of text falls in a fresh window are harder.
 """
 

@@ -89,7 +89,7 @@
     if (!first || (compared && !second)) {
       doc.pieces = [];
       doc.box.textContent = doc.characters.join("");
-      doc.readout.textContent = `${names[first ? less.value : shown.value]} has not read this text, or not told where its tokens end.`;
+      doc.readout.textContent = `${names[first ? less.value : shown.value]} did not score this text, or its token offsets are unknown.`;
       return;
     }
     doc.pieces = cut(first, second, doc.characters.length);
@@ -108,7 +108,7 @@
 
   const visible = (text) => text.replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "·");
 
-  function told(doc, run, token) {
+  function describe(doc, run, token) {
     const text = doc.characters.slice(token.begin, token.end).join("");
     const short = visible(text.length > 60 ? text.slice(0, 60) + "…" : text);
     if (token.nats === null) return [short, `${names[run]}: not scored`];
@@ -127,7 +127,7 @@
     doc.readout.replaceChildren();
     for (const [run, token] of [[shown.value, piece.one], [less?.value, piece.other]]) {
       if (!token) continue;
-      const [text, words] = told(doc, run, token);
+      const [text, words] = describe(doc, run, token);
       const code = document.createElement("bdi");
       code.textContent = text;
       const line = document.createElement("span");

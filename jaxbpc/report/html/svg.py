@@ -18,7 +18,7 @@ _ROW = 26  # pixels, a row's height
 _TALL = 36  # of documents
 _CHART = 230
 _APART = 2.5  # percent of a chart's width between marks
-# A run's mark, around 0, 0; with the colours, 40 runs are told apart, and without them 5.
+# A run's mark, around 0, 0: 5 shapes; with the colours, 40 runs look different.
 _SHAPES = (
     "M5 0A5 5 0 1 1-5 0A5 5 0 1 1 5 0Z",
     "M-4.5-4.5H4.5V4.5H-4.5Z",
@@ -56,9 +56,9 @@ class Scale:
 def mark(run: int, x: float = 50, y: float = 50, title: str = "", hollow: bool = False) -> Markup:
     """A run's mark at x, y percent."""
     shape = Markup('<svg class="mark" x="{}%" y="{}%"><path class="{}c{}" d="{}">{}</path></svg>')
-    told = Markup("<title>{}</title>").format(title) if title else ""
+    shown = Markup("<title>{}</title>").format(title) if title else ""
     kind = "hollow " if hollow else ""
-    return shape.format(x, y, kind, run % N_COLOURS, _SHAPES[run % len(_SHAPES)], told)
+    return shape.format(x, y, kind, run % N_COLOURS, _SHAPES[run % len(_SHAPES)], shown)
 
 
 def key(run: int) -> Markup:
@@ -269,10 +269,10 @@ def course(lines: list[Line], keys: list[int], words: list[list[str]], label: st
         through = "L".join(f"{x} {100 - ys.at(p.value):.2f}" for x, p in places)
         paths.append(Markup('<path class="c{}" d="M{}"/>').format(c, through))
         parts.append(_stretched(paths))
-    for line, told in zip(lines, words, strict=True):
+    for line, titles in zip(lines, words, strict=True):
         end = math.inf
         # From the last one back, those that do not stand upon each other.
-        for p, title in reversed(list(zip(line.points, told, strict=True))):
+        for p, title in reversed(list(zip(line.points, titles, strict=True))):
             if end - (x := xs.at(p.x)) >= _APART:
                 parts.append(mark(keys[line.series], x, 100 - ys.at(p.value), title))
                 end = x

@@ -66,14 +66,14 @@ def gather(curves: list[Curve], found: Comparison) -> Course:
 
 def _unit(curves: list[Curve]) -> str:
     def all_tell(what: str) -> bool:
-        return all(_told(run, what) is not None for curve in curves for run in curve.runs)
+        return all(_training(run, what) is not None for curve in curves for run in curve.runs)
 
     if len(curves) > 1:
         return "tokens" if all_tell("tokens") else "step"
     return "tokens" if all_tell("tokens") and not all_tell("step") else "step"
 
 
-def _told(run: Run, what: str) -> float | None:
+def _training(run: Run, what: str) -> float | None:
     return (run.results.training or {}).get(what)
 
 
@@ -87,7 +87,7 @@ def _point(run: Run, corpus: str, unit: str, means: dict, averages: dict) -> Poi
         result = run.results.corpora.get(corpus)
         value = result.bpc if result else None
         limits = (result.bpc_interval if result else None) or (None, None)
-    x = _told(run, unit)
+    x = _training(run, unit)
     return None if value is None or x is None else Point(x, run.name, value, *limits)
 
 
@@ -138,10 +138,10 @@ def _said(course: Course, series: int) -> str:
     first, last = own[name].points[0], own[name].points[-1]
     over = f"on average over {len(corpora)} corpora"
     over = f"on {name}" if name != "average" else over
-    told = f"{curve.name} needs {last.value:.4f} bits per character {over} at {where(course, last)}"
+    text = f"{curve.name} needs {last.value:.4f} bits per character {over} at {where(course, last)}"
     if last is not first:
-        told += f", after {first.value:.4f} at {where(course, first)}"
-    return told + "."
+        text += f", after {first.value:.4f} at {where(course, first)}"
+    return text + "."
 
 
 def notes(course: Course, series: int) -> list[str]:
@@ -155,8 +155,8 @@ def notes(course: Course, series: int) -> list[str]:
     }
     curve = course.curves[series]
     others = [run.name for run in curve.good if run.name not in drawn]
-    told = f"{', '.join(others)}: not drawn, without a BPC or {course.unit}"
-    return [*curve.notes, told] if others else curve.notes
+    note = f"{', '.join(others)}: not drawn, without a BPC or {course.unit}"
+    return [*curve.notes, note] if others else curve.notes
 
 
 def where(course: Course, point: Point) -> str:

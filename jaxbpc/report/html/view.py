@@ -114,9 +114,9 @@ def _trained(trained: Course, n_runs: int) -> dict[str, Any]:
         "charts": charts,
         "unit": {"step": "training steps", "tokens": "tokens of training"}[trained.unit],
         "sheets": [
-            (key, dataclasses.replace(sheet(tables.over_training(each), [], corpora), notes=told))
+            (key, dataclasses.replace(sheet(tables.over_training(each), [], corpora), notes=notes))
             for i, (key, each) in enumerate(zip(keys, trained.curves, strict=True))
-            for told in [training_chart.notes(trained, i)]
+            for notes in [training_chart.notes(trained, i)]
         ],
     }
 
