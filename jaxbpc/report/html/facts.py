@@ -187,7 +187,7 @@ def audit(found: Comparison) -> list[tuple[int, str, list[str]]]:
 
 
 def min_k(found: Comparison) -> list[tuple[int, str, str, str, str]]:
-    """(run, corpus, share of tokens, their mean log-probability, documents) of runs that have it."""
+    """(run, corpus, share of tokens, mean log-probability, documents) of runs that have it."""
     return [
         (i, name, f"{reported['k_percent']}%", number(reported["mean_log_prob"], ".3f"), documents)
         for name in found.corpora
