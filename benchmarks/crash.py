@@ -4,14 +4,14 @@
 
 `tiny` is a random model on two random corpora, `demo` is configs/demo.py, a FOLDER a model on the
 demo's texts. One run is left alone; then the same command is started over and over on one workdir
-and killed (SIGKILL) as it starts, after any of its windows, or as it ends, until a life ends by
+and killed (SIGKILL) as it starts, after any of its windows, or as it ends, until an attempt ends by
 itself; then on a new workdir, until there were that many kills. Of a tiny model's workdirs each
 third begins with an empty cache, so that kills fall into tokenising and compiling too.
 
 Each workdir must end with the digits of the run that was left alone: all of them, or where
---change-batch gives each life another batch size and mesh, nats within 1e-6. What was on disk at a
-kill must still be there, bit by bit, after the next life, and its windows must not be scored again.
-Prints a table and a line of JSON; exit status 1 where something is not so.
+--change-batch gives each attempt another batch size and mesh, nats within 1e-6. What was on disk
+at a kill must still be there, bit by bit, after the next attempt, and its windows must not be
+scored again. Prints a table and a line of JSON; exit status 1 where something is not so.
 """
 
 import argparse
@@ -34,12 +34,12 @@ import numpy as np
 from jaxbpc.run import record, results
 
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-# Devices, axis of the mesh, windows a device: what lives may differ in.
+# Devices, axis of the mesh, windows a device: what attempts may differ in.
 LAYOUTS = [(1, "data", 1), (1, "data", 4), (2, "data", 2), (2, "fsdp", 3), (2, "tensor", 1)]
 Arrays = dict[str, np.ndarray]
 
 
-def life(log: str, flags: list[str]) -> None:
+def attempt(log: str, flags: list[str]) -> None:
     """This process is the main job; `log` gets a line a window: corpus, first token, how many."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     write = record.Record.write
@@ -61,7 +61,7 @@ class Job:
         self.place, self.workdir, self.log = place, place / "run", place / "log"
         self.flags = [f"--config={pathlib.Path(__file__).parents[1] / config}"]
         self.environment = {"JAX_PLATFORMS": "cpu", **os.environ}
-        # Lives are to be short: each of a tiny model's programs is compiled once.
+        # Attempts should be short: each of a tiny model's programs is compiled once.
         self.environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         self.cache = place / "cache" if model == "tiny" else None
         self.process: subprocess.Popen | None = None
@@ -90,7 +90,7 @@ class Job:
         self.flags += ["--config.window.block_size=128", "--config.window.stride=120"]
 
     def start(self, layout: tuple[int, str, int]) -> subprocess.Popen:
-        """Starts a life; its log is empty at first."""
+        """Starts an attempt; its log is empty at first."""
         self.log.unlink(missing_ok=True)
         devices, axis, batch = layout
         flags = [*self.flags, f"--config.batch_per_device={batch}", f"--workdir={self.workdir}"]
@@ -98,7 +98,7 @@ class Job:
         device_flag = f"--xla_force_host_platform_device_count={devices}"
         with open(self.place / "stderr", "w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, "--life", str(self.log), *flags],
+                [sys.executable, __file__, "--attempt", str(self.log), *flags],
                 env=self.environment | {"XLA_FLAGS": device_flag},
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -106,13 +106,13 @@ class Job:
         return self.process
 
     def stop(self) -> None:
-        """Leaves no life behind that writes into the place."""
+        """Ends an attempt that still writes into the place."""
         if self.process:
             self.process.kill()
             self.process.wait()
 
     def logged(self) -> list[tuple[str, int, int]]:
-        """(corpus, first token, tokens) of each window of the last life."""
+        """(corpus, first token, tokens) of each window of the last attempt."""
         log = self.log.read_text() if self.log.exists() else ""
         # A line may be seen, or cut off by the kill, half written; its window is not yet recorded.
         lines = log[: log.rfind("\n") + 1].splitlines()
@@ -135,13 +135,13 @@ class Job:
 
 
 class Moment:
-    """When a life is to die: so many seconds after it started, or after its n-th window."""
+    """When to kill an attempt: so many seconds after it started, or after its n-th window."""
 
     def __init__(self, phase: str, windows: int, seconds: float):
         self.phase, self.windows, self.seconds = phase, windows, seconds
 
     def wait(self, process: subprocess.Popen, job: Job) -> bool:
-        """Kills the life at its moment; says whether it ended before."""
+        """Kills the attempt at its moment; says whether it ended before."""
         began, scored = time.monotonic(), self.windows == 0
         while process.poll() is None:
             if not scored and len(job.logged()) >= self.windows:
@@ -155,14 +155,14 @@ class Moment:
 
 
 class Chance:
-    """Draws moments from all of a life; what a life takes is what the last ones took."""
+    """Draws moments from all of an attempt; what an attempt takes is what the last ones took."""
 
     def __init__(self, seed: int):
         self.random = random.Random(seed)
         self.start_s = self.end_s = 0.0
 
     def moment(self, remaining: int) -> Moment:
-        """A moment of a life that has so many windows to score."""
+        """A moment of an attempt that has so many windows to score."""
         phase = self.random.choice(("start", "scoring", "scoring", "end"))
         if phase == "start":
             return Moment(phase, 0, self.random.uniform(0, self.start_s))
@@ -172,7 +172,7 @@ class Chance:
         return Moment(phase, n, self.random.uniform(0, 0.01))
 
     def learn(self, process: subprocess.Popen, job: Job) -> None:
-        """Lets a life end by itself, and sees how long its start and end take."""
+        """Lets an attempt end by itself, and sees how long its start and end take."""
         began, first, last, n = time.monotonic(), 0.0, 0.0, 0
         while process.poll() is None:
             now, size = time.monotonic(), len(job.logged())
@@ -183,7 +183,7 @@ class Chance:
 
 
 class Tally:
-    """What went right and wrong over all lives."""
+    """What went right and wrong over all attempts."""
 
     def __init__(self) -> None:
         self.kills = {"start": 0, "scoring": 0, "end": 0}
@@ -192,7 +192,7 @@ class Tally:
         self.twice = self.lost_tokens = self.in_flight = self.most_in_flight = 0
 
     def killed(self, before: Arrays, after: Arrays, log: list[tuple[str, int, int]], n: int):
-        """Counts a life that was killed; `n`: windows that were to be scored as it began."""
+        """Counts an attempt that was killed; `n`: windows that were to be scored as it began."""
         on_disk = [bool(np.isfinite(after[name][i : i + k]).all()) for name, i, k in log]
         self.kills["end" if sum(on_disk) == n else "scoring" if log else "start"] += 1
         flying = len(log) - sum(on_disk)
@@ -266,9 +266,11 @@ def crash(job: Job, kills: int, change: bool, seed: int) -> tuple[Tally, int]:
 
 
 def check(process: subprocess.Popen, job: Job) -> None:
-    """Ends the benchmark where a life failed."""
+    """Ends the benchmark where an attempt failed."""
     if process.returncode:
-        sys.exit(f"a life ended with {process.returncode}:\n{(job.place / 'stderr').read_text()}")
+        sys.exit(
+            f"an attempt ended with {process.returncode}:\n{(job.place / 'stderr').read_text()}"
+        )
 
 
 def main() -> None:
@@ -292,14 +294,14 @@ def main() -> None:
     print(f"{tally.runs_equal:>7}{tally.worst:>10.1e}{tally.in_flight:>11}", end="")
     print(f"{tally.most_in_flight:>6}{tally.twice:>7}{tally.lost_tokens:>6}", end="")
     print(f"{time.monotonic() - began:>9.0f}")
-    told = {"model": args.model, "change_batch": args.change_batch, "seed": args.seed}
-    told |= {"windows": n_windows, **vars(tally), "machine": demo.machine()}
-    print(json.dumps(told))
+    summary = {"model": args.model, "change_batch": args.change_batch, "seed": args.seed}
+    summary |= {"windows": n_windows, **vars(tally), "machine": demo.machine()}
+    print(json.dumps(summary))
     sys.exit(not tally.right())
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--life"]:
-        life(sys.argv[2], sys.argv[3:])
+    if sys.argv[1:2] == ["--attempt"]:
+        attempt(sys.argv[2], sys.argv[3:])
     else:
         main()

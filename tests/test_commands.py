@@ -110,11 +110,11 @@ def test_killed_and_started_again(whole, number):
     want, got = (results.read(folder / "results.json") for folder in (whole / "whole", run))
     assert got.corpora == want.corpora
     assert got.fingerprint == want.fingerprint
-    n_windows = sum(life["windows_scored"] for life in want.runs)
-    lives = [life["windows_scored"] for life in got.runs]
-    assert len(lives) == 2
-    assert sum(lives) == n_windows
-    assert lives[0] >= (before - 100) // 40 > 0
+    n_windows = sum(attempt["windows_scored"] for attempt in want.runs)
+    attempts = [attempt["windows_scored"] for attempt in got.runs]
+    assert len(attempts) == 2
+    assert sum(attempts) == n_windows
+    assert attempts[0] >= (before - 100) // 40 > 0
     nll = [Record.open(folder / "long").read("nll") for folder in (whole / "whole", run)]
     np.testing.assert_array_equal(*nll)
 

@@ -182,7 +182,7 @@ def test_dates_and_faults(tmp_path):
     ((step,), notes) = contamination.steps(found, CUTOFF)
     assert step.before.documents + step.after.documents == 72
     assert "8 rows have no date" in notes[0]
-    with pytest.raises(InputError, match="--control 'x' is none of the runs"):
+    with pytest.raises(InputError, match="unknown --control 'x'; choose one of"):
         contamination.steps(found, CUTOFF, "x")
     with pytest.raises(InputError, match=r"no corpus has dated documents on both sides.*fewer"):
         contamination.steps(found, datetime.date(1999, 1, 1))

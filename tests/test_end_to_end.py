@@ -109,7 +109,7 @@ def test_a_finished_run_is_not_loaded_again(run, monkeypatch):
     assert not loaded
     told = ("corpora", "model", "window", "fingerprint", "average_bpc", "config", "environment")
     assert [getattr(again, name) for name in told] == [getattr(want, name) for name in told]
-    assert [life["windows_scored"] for life in again.runs] == [34, 0]
+    assert [attempt["windows_scored"] for attempt in again.runs] == [34, 0]
     assert results.read(run.path / "run" / "results.json") == again
 
     weights = run.path / "model" / "model.safetensors"
@@ -256,7 +256,7 @@ def test_a_signal_keeps_what_is_scored(run, monkeypatch):
         run("stopped")
     monkeypatch.undo()
     result = run("stopped")
-    assert [life["windows_scored"] for life in result.runs] == [17, 17]
+    assert [attempt["windows_scored"] for attempt in result.runs] == [17, 17]
     assert result.corpora["text"] == want
 
 

@@ -81,7 +81,7 @@ def goes_on(place, workdir, want):
     result = run(place, workdir)
     assert numbers(result) == want
     assert result.runs[-1]["windows_scored"] == left
-    assert sum(life["windows_scored"] for life in result.runs) == plan.n_all_windows
+    assert sum(attempt["windows_scored"] for attempt in result.runs) == plan.n_all_windows
 
 
 def settled(folder):

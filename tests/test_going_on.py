@@ -1,4 +1,4 @@
-"""What must be the same for a run to go on, and what may change between its lives."""
+"""What must be the same for a run to go on, and what may change between its attempts."""
 
 import pathlib
 import shutil

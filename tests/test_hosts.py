@@ -136,8 +136,8 @@ def test_one_host_is_lost(start, tmp_path, killed):
     assert len(stopped) == 1
     assert "was lost" in stopped[0]
     assert "Traceback" not in err
-    finish(start("two", "long", "--config.batch_per_device=16"))  # faster; a next life may
+    finish(start("two", "long", "--config.batch_per_device=16"))  # faster; a next attempt may
     first = tmp_path / NAMES[0]
     found = results.read(first / "two" / "results.json")
-    assert [life["windows_scored"] > 0 for life in found.runs] == [True, True]
+    assert [attempt["windows_scored"] > 0 for attempt in found.runs] == [True, True]
     tiny.check_bpc(found, "long")

@@ -12,7 +12,7 @@ from jaxbpc.data.windows import Plan
 
 N = 100  # documents of a corpus
 # A document has k = 1 + Poisson(4) tokens of 4 characters, each of g * Gamma(2) nats with one
-# g ~ Uniform(1/2, 3/2) a document: 2 nats a token on average; one token of 5 N is never scored.
+# g ~ Uniform(1/2, 3/2) a document: 2 nats per token on average; one token of 5 N is never scored.
 TRUE_BPC = 2 / (4 * math.log(2)) * (1 - 1 / (5 * N))
 # Of a document's nats less 2 a token: E[k] Var(Gamma) E[g^2] + E[k^2] 4 Var(g).
 VARIANCE = 5 * 2 * 13 / 12 + 29 * 4 / 12

@@ -210,7 +210,7 @@ def test_local_is_stopped_and_goes_on(job, tmp_path):
     assert done.returncode == 0, done.stderr
     result = results.read(tmp_path / "two" / "results.json")
     assert len(result.runs) == 2
-    assert all(life["windows_scored"] > 0 for life in result.runs)
+    assert all(attempt["windows_scored"] > 0 for attempt in result.runs)
 
 
 @pytest.mark.long

@@ -120,5 +120,5 @@ def test_the_writer_alone_fails(place):
     (nll / "c").unlink()
     (nll / "d").rename(nll / "c")
     goes_on(place, "two")
-    lives = results.read(place / "two" / "results.json").runs
-    assert all(life["windows_scored"] > 0 for life in lives)
+    attempts = results.read(place / "two" / "results.json").runs
+    assert all(attempt["windows_scored"] > 0 for attempt in attempts)

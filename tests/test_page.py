@@ -180,7 +180,7 @@ def test_what_it_says(page, found):
             share = result.scored_tokens / result.tokens
             for word in (f"{result.tokens:,}", f"{share:.2%}", f"{result.characters:,}"):
                 assert word in text
-    assert "more than chance" in view.headline(found)
+    assert "): significant." in view.headline(found)
 
 
 def test_a_text_that_is_gone_or_changed(tmp_path):

@@ -161,4 +161,7 @@ def test_preempted_and_requeued(slurm, tmp_path):
     slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
     until(lambda: state().strip() not in ("PENDING", "RUNNING", "COMPLETING"), 240)
     assert state().strip() == "COMPLETED", (tmp_path / "out.txt").read_text()
-    assert [life["windows_scored"] > 0 for life in check(tmp_path, "long").runs] == [True, True]
+    assert [attempt["windows_scored"] > 0 for attempt in check(tmp_path, "long").runs] == [
+        True,
+        True,
+    ]

@@ -113,7 +113,7 @@ def test_a_slice_is_made_preempted_made_again_reused_and_deleted(script, cloud, 
     assert code == 0, err
     assert calls(cloud) == ["describe", "delete", "create", "describe", "scp", "ssh"]
     fetched = results.read(tmp_path / "project" / "runs" / "mine" / "results.json")
-    assert [life["windows_scored"] > 0 for life in fetched.runs] == [True, True]
+    assert [attempt["windows_scored"] > 0 for attempt in fetched.runs] == [True, True]
     tiny.check_bpc(fetched, "long")
 
     code, err = end(script("run"))  # nothing is left to score

@@ -145,12 +145,12 @@ def test_one_that_fails_is_dropped_and_the_other_goes_on(tmp_path, caplog):
 @pytest.mark.usefixtures("without_a_model")
 @pytest.mark.skipif(not all(HAS.values()), reason="the extras tensorboard and wandb")
 def test_a_series_is_one_curve(tmp_path, monkeypatch):
-    """Also of its second life, which scores nothing."""
+    """Also of its second attempt, which scores nothing."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     test_series.make_checkpoints(tmp_path / "model", ["step10", "step20"])
     test_series.tiny.write_corpus(tmp_path / "data" / "text.jsonl", test_series.tiny.TEXTS)
-    for life in ("a", "b"):
-        fields = {"log__tensorboard": str(tmp_path / life), "log__wandb": "project"}
+    for attempt in ("a", "b"):
+        fields = {"log__tensorboard": str(tmp_path / attempt), "log__wandb": "project"}
         config = test_series.make_config(tmp_path, **fields)
         assert not sweep.run(config, sweep.find(config, "step*"), tmp_path / "run")
     bpc = [
@@ -158,8 +158,8 @@ def test_a_series_is_one_curve(tmp_path, monkeypatch):
         for name in ("step10", "step20")
     ]
     want = [(10, pytest.approx(bpc[0], rel=1e-6)), (20, pytest.approx(bpc[1], rel=1e-6))]
-    for life in ("a", "b"):
-        found = scalars(tmp_path / life)
+    for attempt in ("a", "b"):
+        found = scalars(tmp_path / attempt)
         assert found["bpc/text"] == want
         assert [step for step, _ in found["speed/windows_per_s"]] == [10, 20]
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 2

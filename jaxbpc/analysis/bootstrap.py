@@ -70,7 +70,7 @@ def per_document(nll: np.ndarray, documents: np.ndarray) -> Documents:
     """Sums a record's tokens by document.
 
     Args:
-      nll: [n_tokens] float32 nats a token; NaN: not scored.
+      nll: [n_tokens] float32 nats per token; NaN: not scored.
       documents: [n, 6] int64 in the columns of `windows.DOCUMENT_COLUMNS`, in the stream's order.
     """
     first = np.asarray(documents[:, 0])
@@ -123,7 +123,7 @@ def bpc_draws(
 
 
 def effective(characters: np.ndarray) -> float:
-    """How many documents of equal size tell as much: (Σ characters)² / Σ characters², 2 or more."""
+    """Kish's effective number of documents: (Σ characters)² / Σ characters², 2 or more."""
     sizes = np.asarray(characters, np.float64)
     return max(2.0, float(sizes.sum() ** 2 / max(np.sum(sizes * sizes), 1.0)))
 

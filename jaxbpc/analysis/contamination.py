@@ -5,7 +5,7 @@ The idea: text that was learned has few surprises left, so its least likely toke
 difference between the texts themselves.
 
 The complications: neither is a proof, nor is its absence one. The level of Min-K% depends on the
-text and the tokenizer: it tells something beside another model of the same tokenizer, or of the
+text and the tokenizer: it is meaningful beside another model of the same tokenizer, or of the
 same kind of text that the model cannot have seen. A step at the cutoff is also what a change of the
 text over time makes: other authors, topics, a crawl's sources. The control is a model over the same
 documents that has seen all of them or none, by its cutoff: what changed in the text changed for it
@@ -41,7 +41,7 @@ def min_k(nll: np.ndarray, documents: np.ndarray, n_bos: int) -> np.ndarray:
     """Min-K% of each document.
 
     Args:
-      nll: [n_tokens] float32 nats a token; NaN: not scored.
+      nll: [n_tokens] float32 nats per token; NaN: not scored.
       documents: [n, 6] int64 in the columns of `windows.DOCUMENT_COLUMNS`, in the stream's order.
       n_bos: tokens at the start of each document that stand for no text.
 
@@ -140,12 +140,12 @@ def steps(
       seed: of the draws.
 
     Raises:
-      InputError: the control is none of the runs, or no corpus has dates on both sides.
+      InputError: the control is not among the runs, or no corpus has dates on both sides.
     """
     known = [run for run in found if control and run.is_called(control)]
     if control and not known:
         names = ", ".join(run.name for run in found)
-        raise InputError(f"--control {control!r} is none of the runs ({names}): give one of them")
+        raise InputError(f"unknown --control {control!r}; choose one of {names}")
     notes: list[str] = []
     dated = [d for run in found for name in run.results.corpora if (d := _dated(run, name, notes))]
     made = []

@@ -22,7 +22,7 @@ from jaxbpc.errors import NumberError
 from jaxbpc.run.results import CorpusResult
 
 _CHUNK = 1 << 16
-_NOTHING = 0.01  # nats a token; the best models need some 0.5 on source code
+_NOTHING = 0.01  # nats per token; the best models need some 0.5 on source code
 
 
 def total_nats(nll: np.ndarray) -> float:
@@ -48,7 +48,7 @@ def corpus_result(
     """One corpus's result.
 
     Args:
-      nll: [n_tokens] float32 nats a token; NaN where a token is not scored.
+      nll: [n_tokens] float32 nats per token; NaN where a token is not scored.
       plan: the windows that scored them.
       counts: `characters`, `bytes`, `documents`, `empty_documents`, `corpus_sha256`.
       bos: [n] positions of the tokens that stand for no text, put before each document.
@@ -145,13 +145,13 @@ def _notes(nats_full: float, counts, plan: Plan, vocab_size: int, audit) -> Iter
         mean, uniform = nats_full / (plan.n_tokens - 1), math.log(vocab_size)
         if mean > 0.999 * uniform:
             yield (
-                f"{mean:.4g} nats a token are no better than a model's that knows nothing "
+                f"{mean:.4g} nats per token are no better than a model's that knows nothing "
                 f"(ln {vocab_size} = {uniform:.4g}): do weights, tokenizer and text fit together?"
             )
         if mean < _NOTHING:
             yield (
-                f"{mean:.2g} nats a token are next to nothing: does the text repeat itself, or did "
-                "the model learn it by heart?"
+                f"{mean:.2g} nats per token are next to nothing: does the text repeat itself, or "
+                "did the model learn it by heart?"
             )
     if n := audit.get("documents_not_restored"):
         yield (

@@ -71,7 +71,7 @@ def read(folders: list[str]) -> list[Run]:
             raise InputError(f"{paths[i]} is given twice: give each run once")
     read = [_results(path / "results.json") for path in paths]
     names = [model_name(found.model["path"]) for found in read]
-    # The same model twice, say in two dtypes: the folder tells them apart.
+    # The same model twice, say in two dtypes: the folder distinguishes them.
     shorts = [path.name for path in where]
     names = [s if names.count(n) > 1 else n for n, s in zip(names, shorts, strict=True)]
     for i, name in enumerate(names):

@@ -18,7 +18,7 @@ _X = ("step", "tokens")
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """The runs of a series by their steps; `notes` tell of those that are not there.
+    """The runs of a series by their steps; `notes` name those that are not there.
 
     failed: names of runs whose checkpoint failed since: their numbers are of what it was before.
     """
@@ -37,7 +37,7 @@ class Curve:
 def split(folders: list[str]) -> tuple[list[Curve], list[str]]:
     """The series among `folders`, read, and the runs' folders beside and in the others.
 
-    A folder without `series.json` is a training's where each of its runs tells a step or tokens;
+    A folder without `series.json` is a training's where each of its runs has a step or tokens;
     else its runs stand for it.
 
     Raises:
@@ -129,7 +129,7 @@ def _is_level(curve: Curve) -> bool:
 
 
 def trained(run: Run, name: str) -> float | None:
-    """How far the model of a run was trained: its `step` or `tokens`, where it tells."""
+    """How far the model of a run was trained: its `step` or `tokens`, if known."""
     return (run.results.training or {}).get(name)
 
 

@@ -1,6 +1,6 @@
 """A training framework's tree of tensors → tensors by the names of a family's table.
 
-A family's TREES tell, as data, how the frameworks that are known hold its tensors; which of them a
+A family's TREES say, as data, how the known frameworks store its tensors; which of them a
 checkpoint is shows in its names. All else sees Hugging Face's names and shapes.
 """
 

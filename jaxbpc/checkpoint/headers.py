@@ -128,7 +128,7 @@ def check_lengths(item: pathlib.Path, n_bytes: int | None = None) -> None:
     TensorStore reads pieces and manifests whole, and ends the process where memory is short.
 
     Args:
-      n_bytes: of its tensors, which bound each of its files; None: those that tell of them alone.
+      n_bytes: of its tensors, which bound each of its files; None: only their metadata files.
     """
     if is_remote(item):
         return

@@ -285,7 +285,7 @@ def _hash_sum(mesh: jax.sharding.Mesh) -> Callable[[jax.Array], jax.Array]:
     """A wrap-around uint32 sum of a hash of each element: of its bits and its position.
 
     Integer sums do not depend on their order: the same on any mesh. Each element is hashed: a sum
-    that is linear in the bits cannot tell a tensor from its negative, or from its double.
+    that is linear in the bits cannot distinguish a tensor from its negative, or from its double.
     """
 
     def hash_sum(x: jax.Array) -> jax.Array:

@@ -41,7 +41,7 @@ def check(config: Mapping[str, Any], where: str, packed: bool) -> None:
         raise InputError(f"{where} is {given!r}: it is an object, fix the file")
     fields = Fields(given, where)
     method = fields.choice("quant_method", ("fp8", "mxfp4") if packed else ("fp8",), "none")
-    # The tensors themselves tell which are quantised.
+    # The tensors themselves show which are quantised.
     fields.ignore("modules_to_not_convert", "ignored_layers", "dequantize")
     if method == "fp8":
         fields.refuse_unless(

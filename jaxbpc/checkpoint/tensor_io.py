@@ -130,7 +130,7 @@ def write(path: pathlib.Path, groups: Iterable[Mapping[str, jax.Array]]) -> None
 def remove(folder: Any) -> None:
     """Removes what a failed write left in `folder`, of which threads may still write more.
 
-    Orbax tells of the first failure; TensorStore's other writes go on and cannot be waited for.
+    Orbax reports the first failure; TensorStore's other writes go on and cannot be waited for.
     Gone is therefore what did not come back; what cannot be removed is left and said in the log.
     """
     folder, why = epath.Path(folder), "it comes back"
@@ -242,7 +242,7 @@ def _quiet(path: pathlib.Path, what: str, remedy: str) -> Iterator[None]:
         failed = short(cause)
     finally:
         if failed:
-            gc.collect()  # of reads that were given up, each would tell
+            gc.collect()  # or each read that was given up would print
         absl_logging.set_verbosity(loud)
         loop.disabled, sys.unraisablehook = False, hook
     if failed:

@@ -28,7 +28,7 @@ class Audit:
         self.before, self.after = around(tokenizer, ["a", string.printable, *texts])
         self._unknown = unknown_id(tokenizer)
         self._special = np.array(sorted(special_ids(tokenizer)), np.uint32)
-        # Without a decoder nobody can tell the text that tokens stand for.
+        # Without a decoder the text that tokens stand for is unknown.
         self._decodes = not tokenizer.is_fast or tokenizer.backend_tokenizer.decoder is not None
         self._counts = {"not_restored": 0, "unknown": 0, "special": 0}
         self._first_rows: dict[str, int] = {}

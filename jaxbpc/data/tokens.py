@@ -56,7 +56,7 @@ class TokenStream:
     """A tokenised corpus. Arrays are memory maps of the cache.
 
     token_ids: [N] uint32. token_char_end: [N] int64, characters of the corpus up to a token's end,
-    -1 where the tokenizer cannot tell. documents: [n, 6] int64 in the columns of
+    -1 where the tokenizer has none. documents: [n, 6] int64 in the columns of
     `windows.DOCUMENT_COLUMNS`. bos: [k] int64, positions of tokens that stand for no text at a
     document's begin. audit: what the tokenizer loses, see `Audit.to_json`.
     """

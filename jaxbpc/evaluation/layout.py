@@ -119,7 +119,7 @@ def check_memory(layout: Layout, arch: Arch, own_head: bool, block_size: int) ->
 
 
 def host_memory_bytes() -> int:
-    """Bytes that this machine, or the container, can give; 0 where it does not tell."""
+    """Bytes that this machine, or the container, can give; 0 if unknown."""
     found = []
     with contextlib.suppress(OSError, ValueError, KeyError):
         lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
@@ -166,7 +166,7 @@ def dtype_on(name: str, device: jax.Device) -> np.dtype:
 
 
 def _memory_bytes(device: jax.Device) -> int:
-    """Bytes that a device may use; 0 where it does not tell (a CPU)."""
+    """Bytes that a device may use; 0 if unknown (a CPU)."""
     try:
         stats = device.memory_stats() if device.platform != "cpu" else None
     except jax.errors.JaxRuntimeError:  # of a topology: no device is there

@@ -127,7 +127,7 @@ def _compressors(job: Job) -> compressors.Background:
 def _with_baselines(results: Results, made: compressors.Background, path: pathlib.Path) -> Results:
     """Writes the results at once, and again where baselines are still made.
 
-    Of many processes none waits: the others would in a collective, for as long.
+    With many processes it does not wait: the others would block in a collective for as long.
     """
     results = with_baselines(results, made.found())
     results_lib.write(path, results)

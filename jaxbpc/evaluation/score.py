@@ -30,7 +30,7 @@ from jaxbpc.run import results
 from jaxbpc.run.results import CorpusResult, Results
 
 Function = Callable[[jax.Array], jax.Array]
-TRAINING = ("step", "tokens", "flops")  # what `write` tells of a training
+TRAINING = ("step", "tokens", "flops")  # what `write` reports of a training
 
 
 def score(

@@ -125,7 +125,7 @@ def run(config, found: list[Checkpoint], workdir: str | pathlib.Path) -> list[Ch
 
 
 def _others(folder: pathlib.Path, found: list[Checkpoint]) -> list[dict[str, Any]]:
-    """What `series.json` tells of checkpoints that are not in this run; found's errors are kept.
+    """The entries of `series.json` that are not in this run; errors of `found` are kept.
 
     Until it is scored again, what a failed one has in its folder is of another checkpoint.
     """
@@ -215,7 +215,7 @@ def _common_end(patterns: list[tuple[str, ...]]) -> int:
 
 
 def _above(config, parts: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of how far a checkpoint is, by the last folder of its path that tells it."""
+    """A checkpoint's training fields, from the last folder of its path whose name has them."""
     for i, name in enumerate(reversed(parts)):
         step, seen = training_progress.of_name(name)
         if (step, seen) != (None, None) and not (i and name.isdigit()):  # further up, say a year
@@ -239,7 +239,7 @@ def _folders(place: Any, pattern: str) -> list[Any]:
             if not any(map(_is_unfinished, folder.relative_to(place).parts))
         ]
     except (ValueError, IndexError):  # as pathlib refuses `**step`, and `.`
-        raise InputError(f"--checkpoints: {pattern!r} is none: give a pattern such as step*")
+        raise InputError(f"--checkpoints: {pattern!r} is no pattern; give one such as step*")
     if not found:
         raise InputError(f"{place} has no folder {pattern!r}: give a pattern such as step*")
     return found

@@ -26,7 +26,7 @@ _ITEMS = ("state", "items", "default", "params")
 
 
 def of_name(name: str) -> tuple[int | None, float | None]:
-    """(step, tokens) that a checkpoint's name tells; a number alone is Orbax's name of a step."""
+    """(step, tokens) in a checkpoint's name; a number alone is Orbax's name of a step."""
     name = name.lower()
     steps = {_step(*filter(None, found.groups())) for found in re.finditer(_STEP, name)}
     if re.fullmatch(r"\d+", name):

@@ -15,10 +15,10 @@ fits of scores that --scores gives for it.
            for a model that is neither also bpc (what is known of a model's BPC must not differ)
 --nopaper  fit without the paper's scores
 --fits     the names of the fits wanted (default: all; a plot shows the four averages)
---form     the curve that predicts. The table tells how well both do: `left out` is the RMSE when
+--form     the curve that predicts. The table shows the error of both: `left out` is the RMSE when
            each model is predicted from the others, `log form` the same for a line over ln BPC
 power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkpoints of one's own:
-           run folders, those of a SERIES' folder that tell --x and have not failed, or the rows of
+           run folders, those of a SERIES' folder that have --x and have not failed, or the rows of
            FILE.csv, which has a column named as --x and one named bpc or run (a run's folder)
 --x        what the law is over (default: parameters)
 --corpus   which corpus's BPC (default: the average), for run folders

@@ -184,8 +184,8 @@ def _n_pieces(x_BTD: jax.Array, times: int) -> int:
 def _worth_gathering(x_BTD: jax.Array, values: list[jax.Array]) -> bool:
     """Whether experts' matrices come to the tokens, not the tokens to the experts.
 
-    All experts are then on each device: none waits for one that is chosen more often, and matrices,
-    unlike tokens, can come while the layer before is computed. Tokens travel as operands and return
+    All experts are then on each device, so that the load is even, and matrices, unlike tokens, can
+    arrive while the layer before is computed. Tokens travel as operands and return
     as float32.
     """
     n_bytes = sum(v.nbytes for v in values) * jax.lax.axis_size("fsdp")

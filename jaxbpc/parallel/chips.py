@@ -2,7 +2,7 @@
 
 TPUs: Google Cloud's pages of each generation, and the memory that their compiler grants. The clock
 is the peak over the matrix units' FLOPs a cycle: what turns the compiler's cycles into seconds.
-GPUs: NVIDIA's data sheets (dense bfloat16, SXM) and the sizes that CUDA tells of each. A link's
+GPUs: NVIDIA's data sheets (dense bfloat16, SXM) and the sizes that CUDA reports. A link's
 rate is one direction's, of all of a device's links inside a host; between hosts the usual network
 card of such machines is taken.
 """

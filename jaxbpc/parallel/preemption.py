@@ -17,7 +17,7 @@ def stop_requested() -> Iterator[threading.Event]:
     """An event that SIGTERM or SIGINT sets, so that the steps in flight are finished and kept.
 
     A second signal ends at once, as it does outside of the body. Of many processes none may stop
-    alone: there JAX's own handler stays, and `must_stop` tells all of them.
+    alone: there JAX's own handler stays, and `must_stop` informs all of them.
     """
     event = threading.Event()
     if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():

@@ -1,7 +1,7 @@
 """What a step that did not run would do: it is compiled for devices that are not here and read.
 
-The compiler tells whether it fits, the bytes, the exchanges, and on TPUs cycles. FLOPs are counted.
-What the compiler does not tell is analytic: cycles of kernels, and a GPU's time, a roofline.
+The compiler reports whether it fits, the bytes, the collectives and, on TPUs, cycles. FLOPs are
+counted. The rest is analytic: cycles of kernels, and a GPU's time, a roofline.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from jaxbpc.models.decoder import Decoder, parameters
 from jaxbpc.parallel.chips import CHIPS, GIB, Chip
 from jaxbpc.plan import hlo_cost
 
-# The compiler tells no cycles of kernels. Assumed of their chip's peak: attention by blocks a half,
-# grouped products of experts what a large product reaches. GPUs tell no cycles at all: their
+# The compiler reports no cycles of kernels. Assumed shares of the chip's peak: attention by blocks
+# a half, grouped products of experts as a large product. For GPUs there are no cycles: their
 # products are assumed to reach what good training runs on them do.
 ATTENTION_SHARE, EXPERTS_SHARE, GPU_SHARE = 0.5, 0.7, 0.6
 # Of the paper's corpora; a token of a recent tokenizer is some 3.5 of their characters.
@@ -142,7 +142,7 @@ def _costed(
         collectives=tuple(_named(c, chosen.mesh) for c in cost.collectives),
         text=text,
     )
-    if chip and chip.cuda:  # its compiler refuses nothing and tells no cycles
+    if chip and chip.cuda:  # its compiler refuses nothing and reports no cycles
         if peak > chip.memory_bytes:
             over = f"{(peak - chip.memory_bytes) / GIB:.1f} GiB"
             return dataclasses.replace(known, fits=False, note=_too_large(over, known, chip))

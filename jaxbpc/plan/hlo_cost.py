@@ -40,7 +40,7 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """cycles: estimated, of one device's step (0 where the backend does not tell)."""
+    """cycles: estimated, of one device's step (0 where the backend reports none)."""
 
     cycles: int
     collectives: tuple[Collective, ...]

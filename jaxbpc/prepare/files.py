@@ -8,7 +8,7 @@ also with .gz .bz2 .xz .zst. What is not UTF-8 and declares no encoding is guess
 of rows; the number of such documents is reported. Spaces and line ends stay as they are.
 
 --text_column, --date_column, --title_column, --subset_column   of rows (default: content or text,
-            date, title, subset); results tell the BPC of each subset
+            date, title, subset); results have the BPC of each subset
 --include, --exclude   patterns of names within a folder, such as '*.py,docs/*'
 --min_characters=1, --max_characters=10000000   shorter and longer documents are dropped
 --language=en,de   others are dropped

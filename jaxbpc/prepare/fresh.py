@@ -17,7 +17,7 @@ wet       Common Crawl's .warc.wet.gz, or folders           pages of prose
 --language    wet: ISO 639-3 (default eng)
 
 A stopped command goes on where it was. Cleaning is as in the paper but for pages, where C4's rules
-stand in for its choice by a language model; each KIND's module tells all of it. A date is what the
+stand in for its choice by a language model; each KIND's module has the details. A date is what the
 source says of itself: the first commit's, the first version's (without --metadata the month of the
 id), the crawl's, which a page may be much older than.
 """
@@ -100,7 +100,7 @@ def _check_kind(kind: str) -> None:
         if value is not None and kind != of:
             raise InputError(f"--{name} is of {of}, not of {kind}: leave it out")
     if _CATEGORY.value and not _METADATA.value:
-        raise InputError("--category needs --metadata: arXiv's sources do not tell categories")
+        raise InputError("--category needs --metadata: arXiv's sources have no categories")
 
 
 def fresh(

@@ -94,7 +94,7 @@ class Writer:
         """Makes the corpus appear, with its manifest; returns that.
 
         Args:
-          about: what else the manifest tells: options, sources, what was dropped.
+          about: what else the manifest has: options, sources, what was dropped.
           packages: distributions whose versions the text depends on.
         """
         manifest = {

@@ -1,4 +1,4 @@
-"""Tables of runs: BPC with intervals, ranked, and which differences are more than chance.
+"""Tables of runs: BPC with intervals, ranked, and which differences are significant.
 
   python -m jaxbpc.report RUN … [--html FILE] [--plots DIR] [--markdown FILE] [--csv FILE]
       [--lm_eval DIR] [--hf DIR] [--seed N] [--cutoff DATE [--control RUN]]
@@ -7,7 +7,7 @@ RUN: a run's folder. The tables go to stdout. Runs over the same corpora are com
 document, whatever their tokenizers. Of a series of checkpoints the folder gives BPC over training,
 also while it is scored; its runs are ranked in the files below where no other run is given.
 --html      one page with everything inside: tables, plots, BPC over training, texts coloured by
-            nats a character; of a long series alone, some checkpoints are compared
+            nats per character; of a long series alone, some checkpoints are compared
 --plots     its plots as files, DIR/{bpc,context,documents}.{svg,png} (extra `plots`)
 --markdown  the same tables in Markdown
 --csv       OpenCompass's table: metric, version, model, the corpora, average
@@ -17,8 +17,8 @@ also while it is scored; its runs are ranked in the files below where no other r
 --cutoff    2024-03-31, or 2024-03: BPC before and after, and by month, of corpora whose rows have
             dates: a hint, and no proof, that a model has learned the earlier text; of a series
             that of its last checkpoint
---control   of the runs the one whose model's cutoff is before or after all of the text, to tell the
-            text's own change from that
+--control   of the runs the one whose model's cutoff is before or after all of the text, to
+            subtract the text's own change
 --seed      of the draws of documents (default 0)
 """
 

@@ -119,7 +119,7 @@ class Mirror:
     def send(self, ended: bool = False) -> None:
         """Sends what changed, then the index. Raises InputError if another run wrote that."""
         have = _files(self.folder)
-        # Arrays before the JSON that tells of them.
+        # Arrays before the JSON that describes them.
         for name in sorted(have, key=lambda name: (name.endswith(".json"), name)):
             if self._sent.get(name) != have[name]:
                 self._store.write(name, (self.folder / name).read_bytes()).result()
@@ -208,7 +208,7 @@ def _fetch(store: Any, index: dict[str, Any], folder: pathlib.Path) -> dict[str,
         if folder.resolve() not in path.resolve().parents:
             raise ValueError(f"{INDEX} names {name!r}, outside of it")
         read = store.read(name).result()
-        if read.state == "value":  # if not, the record tells what to score again
+        if read.state == "value":  # if not, the record shows what to score again
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(read.value)
     sent = _files(folder)

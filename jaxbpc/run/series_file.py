@@ -1,4 +1,4 @@
-"""`series.json`: what a series of checkpoints tells of each of them."""
+"""`series.json`: the state of each checkpoint of a series."""
 
 import json
 import pathlib

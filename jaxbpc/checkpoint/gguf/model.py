@@ -165,7 +165,7 @@ def _config(family: _Family, fields: Fields, tensors: Mapping[str, Tensor]) -> d
             "it again"
         )
     fields.refuse_unless(**{"attention.value_length": (head,), "rope.dimension_count": (head,)})
-    fields.ignore("vocab_size")  # the embedding tells
+    fields.ignore("vocab_size")  # the embedding has it
     embedding = tensors.get("token_embd.weight")
     config = {
         "architectures": [family.model_class],

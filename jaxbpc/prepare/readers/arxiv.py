@@ -68,7 +68,7 @@ class Part(io.RawIOBase):
 
 
 def paper_id(name: str) -> tuple[str, datetime.date] | None:
-    """(arXiv id without version, first day of its month) that a file's name tells, if it does.
+    """(arXiv id without version, first day of its month) from a file's name, if it has them.
 
     Ids of before April 2007 are others: no such paper is new to any model.
     """

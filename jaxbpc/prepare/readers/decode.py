@@ -158,7 +158,7 @@ def python(data: bytes) -> tuple[str, str | None] | None:
 def html(data: bytes) -> tuple[str, str | None, str | None] | None:
     """(main text, title, encoding where that was guessed) of a page; None where it has no text."""
     trafilatura = needed("trafilatura")
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # we tell what has no text
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # we report what has no text
     declared = [] if _is_utf8(data) else _CHARSET.findall(data[:4096])
     decoded = text(data, [name.decode() for name in declared])
     page = trafilatura.load_html(data if decoded is None else decoded[0])

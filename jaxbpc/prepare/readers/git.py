@@ -272,7 +272,7 @@ def rows(
     seed: int,
     counts: collections.Counter[str],
 ) -> Iterator[dict[str, Any]]:
-    """The new Python files of a clone as rows; `counts` tells how many were left out, and why.
+    """The new Python files of a clone as rows; `counts` gets how many were left out, and why.
 
     Args:
       folder: a git folder, as `find` gives it.

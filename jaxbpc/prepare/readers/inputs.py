@@ -44,7 +44,7 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 class Source:
     """A file, or a hub dataset where kind is None.
 
-    name: as the corpus tells it: relative to the folder that was given. compression: its suffix.
+    name: as in the corpus: relative to the folder that was given. compression: its suffix.
     key: what no other source of the command has, and no folder above the inputs decides.
     """
 

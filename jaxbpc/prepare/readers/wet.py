@@ -47,7 +47,7 @@ def records(path: pathlib.Path) -> Iterator[tuple[dict[str, str], bytes | None]]
     """(headers by lower-case name, content) of each record; None: beyond MAX_RECORD_BYTES.
 
     Raises Damaged. The gzip members are read by the standard library, which checks their sums and
-    tells a file that was cut off; the readers of WARC at hand do not.
+    detects a file that was cut off; the readers of WARC at hand do not.
     """
     try:
         with gzip.open(path) as file:

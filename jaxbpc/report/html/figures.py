@@ -155,7 +155,7 @@ def _curve(i: int, run: Run, corpus: str) -> Curve | None:
     record = Record.open(run.folder / corpus)
     nll, ends = record.read("nll"), record.read("token_char_end")
     if len(ends) == 0 or (ends < 0).any():
-        return None  # a tokenizer that does not tell where its tokens end
+        return None  # a tokenizer without token offsets
     window = run.results.window
     plan = Plan(len(nll), window["block_size"], window["stride"])
     return curve(i, nll, np.diff(ends, prepend=0), plan)
@@ -165,7 +165,7 @@ def curve(i: int, nll: np.ndarray, characters: np.ndarray, plan: Plan) -> Curve 
     """BPC by position.
 
     Args:
-      nll: [N] float32 nats a token, NaN where it has no score.
+      nll: [N] float32 nats per token, NaN where it has no score.
       characters: [N] int64 of each token.
     """
     limits = edges(plan.block_size, plan.stride)

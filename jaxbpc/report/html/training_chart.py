@@ -1,7 +1,7 @@
 """The course of trainings: BPC of a series' checkpoints over steps or tokens, for the page to draw.
 
-A chart a corpus, a line a series; over tokens where several series tell them all, as steps of two
-trainings need not be alike. Checkpoints that do not tell how far they are stand in the table alone.
+A chart a corpus, a line a series; over tokens where several series all report them, as steps of two
+trainings need not be alike. Checkpoints without a step or tokens are in the table only.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def _point(run: Run, corpus: str, unit: str, means: dict, averages: dict) -> Poi
 
 
 def few(found: Comparison, curves: list[Curve]) -> Comparison:
-    """A comparison of series' runs with some of each alone, spread evenly; a note tells it."""
+    """A comparison of series' runs with some of each alone, spread evenly; a note says so."""
     each = max(1, _MOST // max(1, len(curves)))
     kept = set()
     for curve in curves:
@@ -114,9 +114,7 @@ def headline(course: Course) -> str:
     """How far it is, in a sentence a series; said of its average, or of its only corpus."""
     if not course.lines:
         n = sum(len(curve.good) for curve in course.curves)
-        return (
-            "The checkpoints do not tell how far they are." if n else "No checkpoint is scored yet."
-        )
+        return "The checkpoints have no steps or tokens." if n else "No checkpoint is scored yet."
     return " ".join(_said(course, i) for i in range(len(course.curves)))
 
 
@@ -133,7 +131,7 @@ def _said(course: Course, series: int) -> str:
     corpora = common(curve)
     name = corpora[0] if len(corpora) == 1 else "average"
     if name not in own:
-        what = "has no average" if own else "does not tell how far it is"
+        what = "has no average" if own else "has no steps or tokens"
         return f"{curve.name} {what}."
     first, last = own[name].points[0], own[name].points[-1]
     over = f"on average over {len(corpora)} corpora"

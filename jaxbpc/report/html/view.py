@@ -15,7 +15,7 @@ from jaxbpc.report.html.training_chart import Course, Point
 from jaxbpc.report.tables import WORDS, Table
 
 _MOST_PAIRS = 45  # of ten runs
-# From where each step of colour goes, in nats a character; the script has them from the page.
+# From where each step of colour goes, in nats per character; the script has them from the page.
 LEVELS = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 DIFFERENCES = (0.05, 0.2, 0.5, 1.0)
 
@@ -148,7 +148,7 @@ def sheet(table: Table, names: list[str], corpora: list[str]) -> Sheet:
                 cells.append(names.index(visible(cell)) if known else Cell(cell))
                 continue
             value, _, limits = cell.removesuffix(")").partition(" (")
-            note = "more than chance" if value.endswith("*") else ""
+            note = "significant" if value.endswith("*") else ""
             value = "–" if value == "-" else value.removesuffix("*").replace("-", "−")
             cells.append(Cell(value, limits.replace("-", "−"), note))
         rows.append(cells)
@@ -182,11 +182,11 @@ def headline(found: Comparison) -> str:
         word = "less" if e.value > 0 else "more"
         return (
             f"{said}. Document by document, every token counted, that is {abs(e.value):.4f} {word} "
-            f"than {second} ({LEVEL:.0%} interval {_limits(_turned(e))}): more than chance."
+            f"than {second} ({LEVEL:.0%} interval {_limits(_turned(e))}): significant."
         )
     return (
-        f"{said}. Its difference to {second} could be chance: {abs(e.value):.4f} document by "
-        f"document, {LEVEL:.0%} interval {_limits(e, '+.4f')}."
+        f"{said}. Its difference to {second} is not significant: {abs(e.value):.4f} document "
+        f"by document, {LEVEL:.0%} interval {_limits(e, '+.4f')}."
     )
 
 
@@ -241,7 +241,7 @@ def _difference(found: Difference | None) -> Cell:
     if found is None:
         return Cell("–")
     e = found.estimate
-    note = "more than chance" if _sure(e) else "may be chance"
+    note = "significant" if _sure(e) else "not significant"
     return Cell(facts.number(e.value, "+.4f"), _limits(e, "+.4f"), note)
 
 
