@@ -239,7 +239,7 @@ def _folders(place: Any, pattern: str) -> list[Any]:
             if not any(map(_is_unfinished, folder.relative_to(place).parts))
         ]
     except (ValueError, IndexError):  # as pathlib refuses `**step`, and `.`
-        raise InputError(f"--checkpoints: {pattern!r} is no pattern; give one such as step*")
+        raise InputError(f"--checkpoints: {pattern!r} is no pattern; give a pattern such as step*")
     if not found:
         raise InputError(f"{place} has no folder {pattern!r}: give a pattern such as step*")
     return found

@@ -100,10 +100,10 @@ def read(path: pathlib.Path) -> Results:
             raise InputError(f"{path}: schema {fields['schema']}, this jaxbpc reads {SCHEMA}")
         # Those of earlier versions have none.
         if fields.pop("checksum", None) not in (None, fingerprint(fields)):
-            raise ValueError("its checksum is another: it is damaged, or was edited")
+            raise ValueError("wrong checksum: it is damaged, or was edited")
         return Results.from_json(fields)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: there is none: give a finished run's folder")
+        raise InputError(f"{path}: no such file; give a finished run's folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         reason = " ".join(str(e).split())[:120]
         raise InputError(f"{path}: no readable results ({reason}): give a finished run's folder")

@@ -52,7 +52,7 @@ def read_checked(path: pathlib.Path, remedy: str) -> dict[str, Any]:
         if "checksum" not in fields:
             raise ValueError("it has no checksum, as another version of jaxbpc wrote it")
         if fields.pop("checksum") != fingerprint(fields):
-            raise ValueError("its checksum is another: it is damaged, or was edited")
+            raise ValueError("wrong checksum: it is damaged, or was edited")
         return fields
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise InputError(f"{path}: cannot be read ({reason(e)}): {remedy}")
