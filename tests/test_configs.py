@@ -34,7 +34,7 @@ def test_every_size(path):
 def test_a_size_that_is_none(path):
     module = load(path)
     if hasattr(module, "PATHS"):
-        with pytest.raises(ValueError, match="sizes"):
+        with pytest.raises(ValueError, match="unknown size"):
             module.get_config("9000b")
 
 

@@ -199,7 +199,7 @@ def test_an_unfinished_record_is_made_anew(record):
         ("[]", "no checksum"),
         ('{"version": 1}', "no checksum, as another version of jaxbpc"),
         ('{"version": 2', "cannot be read"),
-        ('{"version": 2, "checksum": "1f"}', "its checksum is another"),
+        ('{"version": 2, "checksum": "1f"}', "wrong checksum"),
     ],
 )
 def test_what_is_no_record(record, content, words):
