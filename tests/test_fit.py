@@ -417,7 +417,7 @@ def test_bpc_that_does_not_fall_is_no_power_law(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["absent"], "absent/results.json: there is none"),
+        (["absent"], "absent/results.json: no such file"),
         (["--fits=nonsense"], "no fit 'nonsense': give of overall"),
         (["--scores=absent.csv"], "absent.csv: cannot be read"),
         (["--plot=figure.bmp"], ".svg or .png"),

@@ -315,7 +315,7 @@ def test_the_command(folders, tmp_path):
     ("arguments", "message"),
     [
         ([], "give one run's folder or more"),
-        (["absent"], "absent/results.json: there is none"),
+        (["absent"], "absent/results.json: no such file"),
         (["RUN", "RUN"], "given twice"),
         (["RUN", "--csv=RUN/results.json/x.csv"], "results.json"),
         (["RUN", "--seed=-1"], "seed"),
