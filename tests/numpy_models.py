@@ -379,4 +379,4 @@ CASES: dict[str, dict] = {
 # At least one of each family also runs on a mesh of all three axes; by default the one whose head
 # is normalised over a split vocabulary.
 ON_A_MESH = ("qwen-biases", "qwen-beyond", "internlm2-biases", "baichuan-13b", "baichuan2-7b")
-MESH_FEATURES = ("baichuan2-13b",)
+MESH_FEATURES = ("baichuan2-7b",)
