@@ -1,10 +1,10 @@
-"""A step in numpy in place of a model's: for tests of all that is around it. Nothing is compiled.
+"""A step in numpy in place of a model's, for tests of what is around the model; compiles nothing.
 
 python -m numpy_step FLAGS     jaxbpc.main with it
 
-A token's nats are a hash of where its window begins, of its place in the window and of the token:
-a window that is read, scored or kept in a wrong place has other ones. Weights enter by their bytes.
-Of one process: what a step gets must lie on its devices.
+A token's nats are a hash of the window's first tokens, its position in the window, the token itself
+and the weights' bytes: a window that is read, scored or recorded at a wrong place gets other nats.
+For one process: the step's inputs must lie on its devices.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from jaxbpc.checkpoint import load
 from jaxbpc.evaluation import loop
 from jaxbpc.evaluation.setup import Loaded
 
-# So long takes a step, for tests that stop a run in the middle.
+# The environment variable for the seconds that a step takes, for tests that stop a run midway.
 SECONDS = "NUMPY_STEP_SECONDS"
 
 
@@ -32,7 +32,7 @@ def load_job(job, shared=None):
 
 
 def fingerprint(folder):
-    """Of a checkpoint's weights."""
+    """SHA-256 of a checkpoint's safetensors files."""
     files = sorted(folder.glob("*.safetensors"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 

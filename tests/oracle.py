@@ -2,8 +2,8 @@
 
 python tests/oracle.py [CASE …]     writes tests/golden/CASE.json (all by default); needs torch
 
-It also writes the state of the code that each family's values stand for: live parity
-(`test_parity_torch.py`) runs for the families whose code is another by now.
+It also writes a hash of each family's code: live parity (`test_parity_torch.py`) runs for families
+whose code has changed since.
 """
 
 import ast

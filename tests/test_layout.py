@@ -13,6 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def test_sizes(path):
     text = path.read_text()
     assert text.count("\n") <= 400
+    if path.name == "__init__.py" and path.parent.name not in ("jaxbpc", "families", "published"):
+        assert not text
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name

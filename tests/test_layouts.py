@@ -82,7 +82,7 @@ def alone(tmp_path_factory):
 def run(place, n_processes, jobs, devices=2):
     """Runs jobs, name → (model, mesh), in processes; returns what each found.
 
-    Each job reads a tree of links of its own, so that what is read can be told by its path.
+    Each job has its own tree of hard links to its model, so that paths name the job.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -127,9 +127,9 @@ def trace(path):
 
 
 def bytes_read(path, models):
-    """The bytes that a trace tells of each job's model, by the job's name.
+    """Bytes read of each job's model, by the job's name, from a trace of system calls.
 
-    Of the tensors: what is read to know them (config.json, headers, the tokenizer) is small files'.
+    Small files (config.json, the tokenizer) and headers are included.
     """
     found, begun = collections.Counter(), {}
     for line in path.read_text(errors="replace").splitlines():

@@ -230,10 +230,13 @@ def test_a_head_of_numpy():
 def test_what_a_training_tells(tmp_path):
     """Numbers as a training loop has them become JSON's; what is none is refused."""
     result = jaxbpc.score(Partial(embedded, weights(0)), weights(1), STREAM, one_device(), (30, 7))
-    told = {"step": np.int64(4), "tokens": jnp.asarray(5), "flops": np.float32(0.5)}
-    score.write(str(tmp_path / "a"), {"x": result}, (30, 7), weights(0), told)
-    training = results.read(tmp_path / "a" / "results.json").training
-    assert training == {"step": 4, "tokens": 5, "flops": 0.5}
+    training = {"step": np.int64(4), "tokens": jnp.asarray(5), "flops": np.float32(0.5)}
+    score.write(str(tmp_path / "a"), {"x": result}, (30, 7), weights(0), training)
+    assert results.read(tmp_path / "a" / "results.json").training == {
+        "step": 4,
+        "tokens": 5,
+        "flops": 0.5,
+    }
     for bad, words in (
         ({"step": "5"}, "training.step is '5'"),
         ({"steps": 5}, "training has 'steps'"),

@@ -1,7 +1,7 @@
-"""Commands in processes of their own that have their libraries already: forks of one that waits.
+"""Runs commands in forks of a server process that has already imported JAX.
 
-For what a command says, writes and ends with. Importing JAX takes seconds, most of a short
-command's time; how a command starts, and what it imports, is tested with new processes.
+Importing JAX takes seconds, most of a short command's time. Tests of how a command starts, or of
+what it imports, use new processes instead.
 """
 
 import concurrent.futures
@@ -95,7 +95,7 @@ def _work(module, arguments, cwd, env, writers):
         descriptor = writer.detach()
         os.dup2(descriptor, number)
         os.close(descriptor)
-    # What waits has files, which can seek.
+    # The server's streams were opened on files, which can seek; pipes cannot.
     sys.stdout, sys.stderr = open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(env)

@@ -114,8 +114,8 @@ def copy_small(folder: pathlib.Path, to: pathlib.Path) -> None:
     """Copies the tokenizer's files and config.json, in this order, each whole or not at all.
 
     Raises:
-      InputError: a file that is no part of the folder: a copy may go to others, and a link of a
-        stranger's folder may lead to one's own secrets. (A hub's cache is made of links.)
+      InputError: a file outside of the folder: a link in a downloaded folder may lead to a secret
+        of this machine, which the copy would publish. (A hub's cache is made of links.)
     """
     files = {file.name: file for pattern in _TOKENIZER_PATTERNS for file in folder.glob(pattern)}
     for name in sorted(files.keys() - {INDEX}, key=lambda name: name == "config.json"):

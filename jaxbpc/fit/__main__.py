@@ -17,7 +17,7 @@ fits of scores that --scores gives for it.
 --fits     the names of the fits wanted (default: all; a plot shows the four averages)
 --form     the curve that predicts. The table shows the error of both: `left out` is the RMSE when
            each model is predicted from the others, `log form` the same for a line over ln BPC
-power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkpoints of one's own:
+power      fit BPC = floor + excess * (x / middle)^-exponent to 4 or more checkpoints of your own:
            run folders, those of a SERIES' folder that have --x and have not failed, or the rows of
            FILE.csv, which has a column named as --x and one named bpc or run (a run's folder)
 --x        what the law is over (default: parameters)

@@ -1,4 +1,4 @@
-"""Models with their BPC and benchmark scores: the paper's, and one's own → the points of each fit.
+"""Models with their BPC and benchmark scores: the paper's, and your own → the points of each fit.
 
 Scores are fractions, by benchmark; an area's average is the mean over its benchmarks, `overall` the
 mean of the three areas' averages, as in the paper. A fit is one of these against the BPC of the

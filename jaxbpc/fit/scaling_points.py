@@ -93,7 +93,7 @@ def _of_file(path: pathlib.Path, x: str, corpus: str) -> list[Checkpoint]:
 
 
 def _reported(run: runs.Run, x: str) -> float | None:
-    return run.results.model.get(x) if x == "parameters" else (run.results.training or {}).get(x)
+    return run.results.model.get(x) if x == "parameters" else training_curve.trained(run, x)
 
 
 def _x(run: runs.Run, x: str) -> float:

@@ -1,7 +1,7 @@
 """Brings corpora to a folder, and looks at them.
 
   python -m jaxbpc.prepare paper          the paper's three corpora, from the hub
-  python -m jaxbpc.prepare files IN …     one's own text: folders, files, hub datasets
+  python -m jaxbpc.prepare files IN …     your own text: folders, files, hub datasets
   python -m jaxbpc.prepare fresh KIND …   text newer than a model: git, arXiv, Common Crawl
   python -m jaxbpc.prepare check CORPUS   what is in a corpus, and what two have in common
 

@@ -19,7 +19,7 @@ from jaxbpc.utils.files import read_checked, sync, write_checked
 
 log = logging.getLogger(__name__)
 _SAVE_S = 10.0
-_KEY = "lives"  # the field of `runs.json`
+_KEY = "lives"  # the attempts in `runs.json`, by the name that existing files have
 
 
 class Attempt:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxbpc.analysis.compare import Comparison
+from jaxbpc.analysis.training_curve import trained
 from jaxbpc.run.results import CorpusResult
 
 _MOST_SUBSETS = 12  # of a corpus
@@ -87,9 +88,9 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
 
         return value
 
-    def trained(field: str, form: str):
+    def progress(field: str, form: str):
         def value(run):
-            reported = (run.results.training or {}).get(field)
+            reported = trained(run, field)
             return None if reported is None else f"{reported:{form}}"
 
         return value
@@ -108,9 +109,9 @@ def speed(found: Comparison) -> list[tuple[str, list[str]]]:
         row("Architecture", lambda run: run.results.model.get("architecture")),
         row("Parameters", lambda run: _count(run.results.model.get("parameters"))),
         row("Precision", lambda run: run.results.model.get("dtype")),
-        row("Training step", trained("step", ",")),
-        row("Tokens of training", trained("tokens", ",.0f")),
-        row("FLOPs of training", trained("flops", ".3g")),
+        row("Training step", progress("step", ",")),
+        row("Tokens of training", progress("tokens", ",.0f")),
+        row("FLOPs of training", progress("flops", ".3g")),
         row("Scored tokens a second", rate("scored_tokens_per_s", ",.1f", "")),
         row("Windows a second", rate("windows_per_s", ",.3g", "")),
         row("Wall time", rate("wall_s", ",.0f", " s")),

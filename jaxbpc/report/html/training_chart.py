@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbpc.analysis.compare import Comparison
 from jaxbpc.analysis.runs import Run
-from jaxbpc.analysis.training_curve import Curve, averages, common
+from jaxbpc.analysis.training_curve import Curve, averages, common, trained
 
 _MOST = 8  # checkpoints that the page compares: as many as it has colours
 
@@ -66,15 +66,11 @@ def gather(curves: list[Curve], found: Comparison) -> Course:
 
 def _unit(curves: list[Curve]) -> str:
     def all_tell(what: str) -> bool:
-        return all(_training(run, what) is not None for curve in curves for run in curve.runs)
+        return all(trained(run, what) is not None for curve in curves for run in curve.runs)
 
     if len(curves) > 1:
         return "tokens" if all_tell("tokens") else "step"
     return "tokens" if all_tell("tokens") and not all_tell("step") else "step"
-
-
-def _training(run: Run, what: str) -> float | None:
-    return (run.results.training or {}).get(what)
 
 
 def _point(run: Run, corpus: str, unit: str, means: dict, averages: dict) -> Point | None:
@@ -87,7 +83,7 @@ def _point(run: Run, corpus: str, unit: str, means: dict, averages: dict) -> Poi
         result = run.results.corpora.get(corpus)
         value = result.bpc if result else None
         limits = (result.bpc_interval if result else None) or (None, None)
-    x = _training(run, unit)
+    x = trained(run, unit)
     return None if value is None or x is None else Point(x, run.name, value, *limits)
 
 
